@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a kernel is: the shapes of all functions in simd/, and the table that holds one instruction set's version of each.
+//
+// A space takes its function pointers from a table once, at construction; nothing tests the CPU inside a search.
+// Three forms, for one query q of `dim` elements against rows of `dim` elements:
+//
+//   one     two vectors, one number
+//   gather  many slots in any order; prefetches the rows ahead
+//   run     contiguous rows [first, first + count)
+//
+// All three add up a row's terms in the same order, so their results are equal to the bit, however rows are grouped: a scan, a walk
+// and a re-ranking can be compared, and ties stay ties. Different instruction sets add in different orders; integers
+// are exact everywhere. Queries of half-precision rows are floats (a float query loses nothing); 8-bit integers and bits
+// are queried with their own kind.
+//
+// Rows may start at any address and have any stride; nothing outside [row, row + dim) is read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kith/core/types.hpp"
+
+namespace kith::simd {
+
+/// The rows that gather and run read: row i begins at data + i * stride. dim and stride count stored elements
+/// (bytes for bits). `squared_norms`, one per row, is read by the integer L2 kernels alone: |q-x|^2 = |q|^2 + |x|^2 - 2 q.x is
+/// exact in integers and costs one multiply-add a lane, four times less than subtracting first.
+template <class T>
+struct RowsRef {
+    const T* data = nullptr;
+    std::size_t stride = 0;
+    std::size_t dim = 0;
+    const std::int32_t* squared_norms = nullptr;
+};
+
+template <class T>
+struct QueryElement { using type = float; };
+template <>
+struct QueryElement<std::int8_t> { using type = std::int8_t; };
+template <>
+struct QueryElement<std::uint8_t> { using type = std::uint8_t; };
+template <>
+struct QueryElement<Bits8> { using type = Bits8; };
+
+/// What a query against rows of T is made of: float for all floating rows, T itself otherwise.
+template <Element T>
+using query_element_t = typename QueryElement<T>::type;
+
+/// One distance's kernels over rows of T. D: float, or int32 for exact integer scores.
+template <class T, class D>
+struct DistanceKernels {
+    using Query = query_element_t<T>;
+    D (*one)(const T* a, const T* b, std::size_t dim) noexcept = nullptr;
+    void (*gather)(const Query* q, RowsRef<T> rows, const Slot* slots, std::size_t count, D* out) noexcept = nullptr;
+    void (*run)(const Query* q, RowsRef<T> rows, std::size_t first, std::size_t count, D* out) noexcept = nullptr;
+};
+
+/// Tiles score a block of rows against a panel of queries in registers (simd/tile.hpp) and report only the pairs that
+/// beat a threshold: the fused top-k of the batched exact search. No matrix of distances is ever written.
+struct TileHit {
+    std::uint32_t row;   // within the block
+    std::uint32_t lane;  // query within the panel
+};
+
+/// Appends (r, j) to hits where scale[r] * dot(row r, query j) + bias[r] < threshold[j]; returns how many (at most
+/// row_count * lanes). Approximate to rounding: whoever calls allows for it in the thresholds and re-scores the hits.
+struct FloatTile {
+    std::size_t lanes = 0;      // queries in a panel
+    std::size_t max_rows = 0;   // rows a call may have
+    /// Packs `count` (<= lanes) float queries, missing lanes are zero. panel: lanes * dim floats.
+    void (*pack)(const float* queries, std::size_t stride, std::size_t count, std::size_t dim, float* panel) noexcept = nullptr;
+    std::size_t (*score)(const float* panel, std::size_t dim, const float* rows, std::size_t stride, std::size_t row_count,
+                         const float* scale, const float* bias, const float* threshold, TileHit* hits) noexcept = nullptr;
+};
+
+/// Exact. The product instruction multiplies signed by unsigned bytes, so one side is shifted by 128 at packing and what the tile
+/// sums is dot'(r, j) = dot(row r, query j) - correction[r], with a constant for each row that prepare_rows gives.
+template <class T>
+struct IntegerTile {
+    std::size_t lanes = 0;
+    std::size_t max_rows = 0;
+    std::size_t (*panel_bytes)(std::size_t dim) noexcept = nullptr;
+    void (*pack)(const T* queries, std::size_t stride, std::size_t count, std::size_t dim, void* panel) noexcept = nullptr;
+    /// correction[r] for rows of a block, and their squared norms.
+    void (*prepare_rows)(const T* rows, std::size_t stride, std::size_t row_count, std::size_t dim, std::int32_t* correction,
+                         std::int32_t* squared_norm) noexcept = nullptr;
+    /// Appends (r, j) where factor * dot'(r, j) + bias[r] < threshold[j]; factor is -2 (L2) or -1 (inner product).
+    std::size_t (*score)(const void* panel, std::size_t dim, const T* rows, std::size_t stride, std::size_t row_count, std::int32_t factor,
+                         const std::int32_t* bias, const std::int32_t* threshold, TileHit* hits) noexcept = nullptr;
+};
+
+/// All of one instruction set. Plain data with static storage; pointers that an instruction set has no version of are null
+/// only in the tiles (their user then scores rows one query at a time).
+struct KernelTable {
+    const char* name = "";  // "baseline", "avx2", "avx512", "avx512_vnni", "neon"
+
+    DistanceKernels<float, float> l2_f32, dot_f32, l1_f32;
+    DistanceKernels<Half, float> l2_f16, dot_f16, l1_f16;
+    DistanceKernels<BFloat16, float> l2_bf16, dot_bf16, l1_bf16;
+    DistanceKernels<std::int8_t, std::int32_t> l2_i8, dot_i8, l1_i8;
+    DistanceKernels<std::uint8_t, std::int32_t> l2_u8, dot_u8, l1_u8;
+    DistanceKernels<Bits8, std::int32_t> hamming_b1;
+    DistanceKernels<Bits8, float> jaccard_b1;  // 1 - |a and b| / |a or b|; 0 when both are empty
+
+    FloatTile tile_f32;
+    IntegerTile<std::int8_t> tile_i8;
+    IntegerTile<std::uint8_t> tile_u8;
+
+    /// Widens n elements, for blocks of half-precision rows on their way to the float tile.
+    void (*widen_f16)(const Half* from, std::size_t n, float* to) noexcept = nullptr;
+    void (*widen_bf16)(const BFloat16* from, std::size_t n, float* to) noexcept = nullptr;
+
+    /// Index of the first element that is NaN or infinite, or n. Reads at memory speed.
+    std::size_t (*first_not_finite_f32)(const float* x, std::size_t n) noexcept = nullptr;
+    std::size_t (*first_not_finite_f16)(const Half* x, std::size_t n) noexcept = nullptr;
+    std::size_t (*first_not_finite_bf16)(const BFloat16* x, std::size_t n) noexcept = nullptr;
+};
+
+}  // namespace kith::simd
