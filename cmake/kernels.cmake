@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# kith::kernels: every instruction set of this processor family compiled side by side, the best one picked at start.
+#
+# The sources are ordinary kith headers compiled once per set of -m flags. Two rules keep that safe and fast, whatever the
+# configuration: at least -O2 (kernels rely on inlining, so that no function compiled for AVX-512 is shared with code that runs
+# elsewhere; tests/checks/odr_symbols.py proves it), and no link-time optimisation, which would merge what was kept apart.
+# The flags are written down here and nowhere else.
+set(KITH_KERNEL_DIR "${CMAKE_CURRENT_SOURCE_DIR}/include/kith/simd/arch")
+
+set(KITH_AVX2_FLAGS -mavx2 -mfma -mf16c -mpopcnt -mbmi -mbmi2)
+set(KITH_AVX512_FLAGS ${KITH_AVX2_FLAGS} -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512)
+set(KITH_AVX512_VNNI_FLAGS ${KITH_AVX512_FLAGS} -mavx512vnni -mavx512bf16 -mavx512vpopcntdq -mavx512vbmi -mavx512bitalg)
+
+set(KITH_ARCHS baseline)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
+    list(APPEND KITH_ARCHS avx2 avx512 avx512_vnni)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+    list(APPEND KITH_ARCHS neon)
+endif()
+
+set(kith_kernel_sources)
+foreach(arch IN LISTS KITH_ARCHS)
+    set(source "${KITH_KERNEL_DIR}/${arch}.cpp")
+    if(NOT EXISTS "${source}")
+        continue()
+    endif()
+    list(APPEND kith_kernel_sources "${source}")
+    string(TOUPPER "${arch}" upper)
+    set_source_files_properties("${source}" PROPERTIES
+        COMPILE_OPTIONS "-O2;-fno-lto;-ffp-contract=off;${KITH_${upper}_FLAGS}"
+        SKIP_PRECOMPILE_HEADERS ON
+        SKIP_UNITY_BUILD_INCLUSION ON)
+endforeach()
+
+if(kith_kernel_sources)
+    add_library(kith_kernels STATIC ${kith_kernel_sources})
+else()
+    add_library(kith_kernels INTERFACE)
+endif()
+add_library(kith::kernels ALIAS kith_kernels)
+set_target_properties(kith_kernels PROPERTIES EXPORT_NAME kernels)
+if(kith_kernel_sources)
+    target_link_libraries(kith_kernels PUBLIC kith)
+    target_compile_definitions(kith_kernels PUBLIC KITH_COMPILED_KERNELS)
+    set_target_properties(kith_kernels PROPERTIES
+        POSITION_INDEPENDENT_CODE ON
+        INTERPROCEDURAL_OPTIMIZATION OFF)
+    if(NOT KITH_TOP_LEVEL)
+        set_target_properties(kith_kernels PROPERTIES EXCLUDE_FROM_ALL ON)
+    endif()
+else()
+    target_link_libraries(kith_kernels INTERFACE kith)
+endif()
