@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What the headers need: xsimd (kernels), Eigen (quantizer training), threads. Installed packages come first; with
-# KITH_FETCH_DEPS=ON whatever is missing is fetched at configure time. Defines the imported targets `xsimd`, `Eigen3::Eigen`
-# and `Threads::Threads`.
+# KITH_FETCH_DEPS=ON whatever is missing is fetched at configure time. Defines the targets kith::xsimd, Eigen3::Eigen and
+# Threads::Threads.
 include(FetchContent)
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
@@ -25,18 +25,16 @@ function(kith_borrow_host_headers target probe)
     target_include_directories(${target} SYSTEM INTERFACE "${directory}")
 endfunction()
 
-if(NOT TARGET xsimd)
-    if(CMAKE_CROSSCOMPILING)
-        kith_borrow_host_headers(xsimd xsimd/xsimd.hpp)
-    else()
-        find_package(xsimd 8.1 QUIET)
-    endif()
+if(NOT TARGET kith::xsimd AND CMAKE_CROSSCOMPILING)
+    kith_borrow_host_headers(kith::xsimd xsimd/xsimd.hpp)
 endif()
-if(NOT TARGET xsimd AND KITH_FETCH_DEPS)
+include("${CMAKE_CURRENT_LIST_DIR}/kith-xsimd.cmake")
+if(NOT TARGET kith::xsimd AND KITH_FETCH_DEPS)
     FetchContent_Declare(xsimd GIT_REPOSITORY https://github.com/xtensor-stack/xsimd.git GIT_TAG 8.1.0 GIT_SHALLOW ON)
     FetchContent_MakeAvailable(xsimd)
+    include("${CMAKE_CURRENT_LIST_DIR}/kith-xsimd.cmake")
 endif()
-if(NOT TARGET xsimd)
+if(NOT TARGET kith::xsimd)
     message(FATAL_ERROR "kith needs xsimd >= 8.1 (Debian: libxsimd-dev). Install it, point xsimd_DIR at it, or set KITH_FETCH_DEPS=ON.")
 endif()
 

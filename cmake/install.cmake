@@ -14,5 +14,6 @@ configure_package_config_file(cmake/kith-config.cmake.in "${CMAKE_CURRENT_BINARY
                               INSTALL_DESTINATION "${KITH_CMAKE_DIR}")
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/kith-config-version.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/kith-config.cmake" "${CMAKE_CURRENT_BINARY_DIR}/kith-config-version.cmake"
+              cmake/kith-xsimd.cmake
         DESTINATION "${KITH_CMAKE_DIR}")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/licenses/kith")
