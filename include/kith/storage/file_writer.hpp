@@ -62,11 +62,12 @@ public:
     /// Overwrites bytes that were written before.
     void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
         if (offset > size_ || bytes.size() > size_ - offset)
-            fail(ErrorCode::invalid_argument, "overwriting bytes ", offset, " to ", offset + bytes.size(),
-                 " of a file of ", size_);
+            fail(ErrorCode::invalid_argument, "overwriting bytes ", offset, " to ",
+                 offset + bytes.size(), " of a file of ", size_);
         flush();
         while (!bytes.empty()) {
-            const ::ssize_t put = ::pwrite(fd_.value(), bytes.data(), bytes.size(), static_cast<::off_t>(offset));
+            const ::ssize_t put =
+                ::pwrite(fd_.value(), bytes.data(), bytes.size(), static_cast<::off_t>(offset));
             if (put < 0 && errno == EINTR) continue;
             if (put <= 0) fail_writing(offset, put < 0 ? errno : ENOSPC);
             bytes = bytes.subspan(static_cast<std::size_t>(put));
@@ -116,9 +117,11 @@ private:
             if (errno == ENOENT) return false;
             fail_with("cannot write ", errno);
         }
-        if (S_ISDIR(status.st_mode)) fail(ErrorCode::io, "cannot write ", target_, ": it is a directory");
+        if (S_ISDIR(status.st_mode))
+            fail(ErrorCode::io, "cannot write ", target_, ": it is a directory");
         if (!S_ISREG(status.st_mode))
-            fail(ErrorCode::io, "cannot write ", target_, ": it is a device, pipe or socket, not a file");
+            fail(ErrorCode::io, "cannot write ", target_,
+                 ": it is a device, pipe or socket, not a file");
         if ((status.st_mode & 0222) == 0 || ::access(target_.c_str(), W_OK) != 0)
             fail(ErrorCode::io, "cannot write ", target_, ": the file is read-only");
         old_mode_ = status.st_mode & 0777;
@@ -130,13 +133,15 @@ private:
     void create_temporary(::mode_t mode) {
         static std::atomic<std::uint64_t> counter{0};
         const Random random(static_cast<std::uint64_t>(::getpid()),
-                            static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()));
+                            static_cast<std::uint64_t>(
+                                std::chrono::steady_clock::now().time_since_epoch().count()));
         for (int attempt = 0;; ++attempt) {
             char name[40];
             std::snprintf(name, sizeof name, ".kith-%016llx.tmp",
                           static_cast<unsigned long long>(random.bits(counter.fetch_add(1))));
             std::filesystem::path path = directory_ / name;
-            fd_ = detail::FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+            fd_ = detail::FileDescriptor(
+                ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
             if (fd_) {
                 temporary_ = std::move(path);
                 return;
@@ -144,7 +149,8 @@ private:
             const int error = errno;
             if (error == EEXIST && attempt < 100) continue;
             fail(error == ENOENT ? ErrorCode::not_found : ErrorCode::io, "cannot write ", target_,
-                 ": creating a temporary file in ", directory_, " failed: ", detail::system_reason(error));
+                 ": creating a temporary file in ", directory_,
+                 " failed: ", detail::system_reason(error));
         }
     }
 
@@ -169,7 +175,8 @@ private:
     void write_through(std::span<const std::byte> bytes) {
         constexpr std::size_t largest_write = std::size_t{1} << 30;
         while (!bytes.empty()) {
-            const ::ssize_t put = ::write(fd_.value(), bytes.data(), std::min(bytes.size(), largest_write));
+            const ::ssize_t put =
+                ::write(fd_.value(), bytes.data(), std::min(bytes.size(), largest_write));
             if (put < 0 && errno == EINTR) continue;
             if (put <= 0) fail_writing(flushed_, put < 0 ? errno : ENOSPC);
             bytes = bytes.subspan(static_cast<std::size_t>(put));
@@ -179,24 +186,28 @@ private:
 
     static int sync(int fd) noexcept {
 #if defined(__APPLE__)
-        if (::fcntl(fd, F_FULLFSYNC) == 0) return 0;  // fsync alone leaves bytes in the drive's cache there
+        if (::fcntl(fd, F_FULLFSYNC) == 0)
+            return 0;  // fsync alone leaves bytes in the drive's cache there
 #endif
         return ::fsync(fd);
     }
 
     void sync_directory() const {
-        const detail::FileDescriptor directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        const detail::FileDescriptor directory(
+            ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         // Some file systems cannot sync a directory (EINVAL), and a directory may be writable but not readable.
-        if (!directory || sync(directory.value()) == 0 || errno == EINVAL || errno == ENOTSUP) return;
-        fail(ErrorCode::io, target_, " is written, but syncing its directory failed: ",
-             detail::system_reason(errno));
+        if (!directory || sync(directory.value()) == 0 || errno == EINVAL || errno == ENOTSUP)
+            return;
+        fail(ErrorCode::io, target_,
+             " is written, but syncing its directory failed: ", detail::system_reason(errno));
     }
 
     [[noreturn]] void fail_with(const char* what, int error) const {
         fail(ErrorCode::io, what, target_, ": ", detail::system_reason(error));
     }
     [[noreturn]] void fail_writing(std::uint64_t at, int error) const {
-        fail(ErrorCode::io, "cannot write ", target_, " at byte ", at, ": ", detail::system_reason(error));
+        fail(ErrorCode::io, "cannot write ", target_, " at byte ", at, ": ",
+             detail::system_reason(error));
     }
 
     std::filesystem::path target_;

@@ -11,7 +11,8 @@
 
 namespace kith {
 
-inline constexpr std::array<unsigned char, 8> file_magic{0x89, 'K', 'I', 'T', 'H', '\r', '\n', 0x1A};
+inline constexpr std::array<unsigned char, 8> file_magic{0x89, 'K',  'I',  'T',
+                                                         'H',  '\r', '\n', 0x1A};
 inline constexpr std::uint16_t file_version_major = 1;
 inline constexpr std::uint16_t file_version_minor = 0;
 inline constexpr std::uint32_t file_byte_order = 0x01020304;
@@ -50,7 +51,8 @@ inline constexpr std::uint32_t section_optional = 1;
 inline constexpr std::uint32_t section_incompatible = 0xFFFF0000;
 
 static_assert(sizeof(FileHeader) == 128 && std::is_trivially_copyable_v<FileHeader>);
-static_assert(offsetof(FileHeader, version_major) == 8 && offsetof(FileHeader, version_minor) == 10);
+static_assert(offsetof(FileHeader, version_major) == 8 &&
+              offsetof(FileHeader, version_minor) == 10);
 static_assert(offsetof(FileHeader, byte_order) == 12 && offsetof(FileHeader, sequence) == 16);
 static_assert(offsetof(FileHeader, file_size) == 24 && offsetof(FileHeader, kind) == 32);
 static_assert(offsetof(FileHeader, space) == 56 && offsetof(FileHeader, count) == 96);

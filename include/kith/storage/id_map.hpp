@@ -46,10 +46,13 @@ public:
     Slot slot(Id id) const noexcept {
         if (id < 0) return invalid_slot;
         switch (form_) {
-            case Form::identity: return static_cast<std::uint64_t>(id) < size_ ? static_cast<Slot>(id) : invalid_slot;
+            case Form::identity:
+                return static_cast<std::uint64_t>(id) < size_ ? static_cast<Slot>(id)
+                                                              : invalid_slot;
             case Form::ascending: {
                 const auto found = std::lower_bound(ids_.begin(), ids_.end(), id);
-                return found != ids_.end() && *found == id ? static_cast<Slot>(found - ids_.begin()) : invalid_slot;
+                return found != ids_.end() && *found == id ? static_cast<Slot>(found - ids_.begin())
+                                                           : invalid_slot;
             }
             case Form::hashed: return table_[position(id)];
         }
@@ -98,7 +101,8 @@ public:
                 build_table();
             } else if (form_ == Form::hashed) {
                 reserve_table(size_);
-                for (std::size_t slot = old_size; slot < size_; ++slot) insert(static_cast<Slot>(slot));
+                for (std::size_t slot = old_size; slot < size_; ++slot)
+                    insert(static_cast<Slot>(slot));
             }
         } catch (...) {
             undo_append(old_form, old_size);
@@ -141,13 +145,15 @@ public:
     /// Adds the sections "ids" and "next_id" where they are needed; this map must stay until the file is written.
     void save(SectionWriter& writer) const {
         if (!is_identity()) writer.add("ids", ids());
-        if (next_id_ != natural_next_id()) writer.add_copy("next_id", std::span<const Id>(&next_id_, 1));
+        if (next_id_ != natural_next_id())
+            writer.add_copy("next_id", std::span<const Id>(&next_id_, 1));
     }
 
     /// The map of an index with `count` rows. Throws Error{corrupt} unless ids are unique and not negative.
     static IdMap load(const SectionReader& reader, std::uint64_t count) {
         if (count > max_rows)
-            fail(ErrorCode::corrupt, reader.name(), ": expected at most ", max_rows, " rows, got ", count);
+            fail(ErrorCode::corrupt, reader.name(), ": expected at most ", max_rows, " rows, got ",
+                 count);
         IdMap map;
         if (reader.contains("ids")) {
             const auto ids = reader.section<Id>("ids", count);
@@ -162,8 +168,8 @@ public:
         if (reader.contains("next_id")) {
             const Id next = reader.section<Id>("next_id", 1)[0];
             if (next < map.next_id_)
-                fail(ErrorCode::corrupt, reader.name(), ": section 'next_id': expected at least ", map.next_id_,
-                     ", got ", next);
+                fail(ErrorCode::corrupt, reader.name(), ": section 'next_id': expected at least ",
+                     map.next_id_, ", got ", next);
             map.next_id_ = next;
         }
         return map;
@@ -180,8 +186,8 @@ private:
 
     void check_room(std::size_t count) const {
         if (count > max_rows - size_)
-            fail(ErrorCode::invalid_argument, "expected at most ", max_rows, " rows, got ", size_, " and ", count,
-                 " more");
+            fail(ErrorCode::invalid_argument, "expected at most ", max_rows, " rows, got ", size_,
+                 " and ", count, " more");
     }
 
     /// Refuses negative ids, the largest (it has no successor) and, where order shows them, duplicates.
@@ -193,8 +199,8 @@ private:
         for (std::size_t i = 0; i < more.size(); ++i) {
             const Id id = more[i];
             if (id < 0 || id == std::numeric_limits<Id>::max())
-                fail(ErrorCode::invalid_argument, "expected ids from 0 to ", std::numeric_limits<Id>::max() - 1,
-                     ", got ", id, " at position ", i);
+                fail(ErrorCode::invalid_argument, "expected ids from 0 to ",
+                     std::numeric_limits<Id>::max() - 1, ", got ", id, " at position ", i);
             if (static_cast<std::uint64_t>(id) != size_ + i) shape.continues_identity = false;
             if (id <= before) shape.continues_ascending = false;
             before = id;
@@ -223,7 +229,8 @@ private:
         if (old_form == Form::hashed) {
             // Slots whose id is not in the table, or belongs to an older slot, were never inserted.
             for (std::size_t slot = old_size; slot < size_; ++slot)
-                if (const std::size_t at = position(ids_[slot]); table_[at] == slot) erase(ids_[slot]);
+                if (const std::size_t at = position(ids_[slot]); table_[at] == slot)
+                    erase(ids_[slot]);
         } else {
             table_ = {};
         }
@@ -235,13 +242,15 @@ private:
     // The table: slots at the hashed positions of their ids, capacity a power of two, at most 5/8 full.
 
     std::size_t home(Id id) const noexcept {
-        return static_cast<std::size_t>(detail::mix64(static_cast<std::uint64_t>(id))) & (table_.size() - 1);
+        return static_cast<std::size_t>(detail::mix64(static_cast<std::uint64_t>(id))) &
+               (table_.size() - 1);
     }
 
     /// Where an id is, or the empty place where it would go.
     std::size_t position(Id id) const noexcept {
         std::size_t at = home(id);
-        while (table_[at] != invalid_slot && ids_[table_[at]] != id) at = (at + 1) & (table_.size() - 1);
+        while (table_[at] != invalid_slot && ids_[table_[at]] != id)
+            at = (at + 1) & (table_.size() - 1);
         return at;
     }
 
@@ -258,7 +267,8 @@ private:
         std::size_t gap = position(id);
         for (std::size_t at = (gap + 1) & mask; table_[at] != invalid_slot; at = (at + 1) & mask) {
             const std::size_t from_home = (at - home(ids_[table_[at]])) & mask;
-            if (from_home < ((at - gap) & mask)) continue;  // its home lies behind the gap: it stays
+            if (from_home < ((at - gap) & mask))
+                continue;  // its home lies behind the gap: it stays
             table_[gap] = table_[at];
             gap = at;
         }

@@ -76,7 +76,8 @@ inline OpenedFile open_for_reading(const std::filesystem::path& path) {
     struct ::stat status {};
     if (::fstat(fd.value(), &status) != 0)
         fail(ErrorCode::io, "cannot examine ", path, ": ", system_reason(errno));
-    if (S_ISDIR(status.st_mode)) fail(ErrorCode::io, "expected a file, but ", path, " is a directory");
+    if (S_ISDIR(status.st_mode))
+        fail(ErrorCode::io, "expected a file, but ", path, " is a directory");
     if (!S_ISREG(status.st_mode))
         fail(ErrorCode::io, "expected a file, but ", path, " is a device, pipe or socket");
     if (status.st_size <= 0) fail(ErrorCode::corrupt, path, " is empty (0 bytes)");
@@ -93,8 +94,8 @@ public:
         const detail::OpenedFile file = detail::open_for_reading(path);
         void* data = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd.value(), 0);
         if (data == MAP_FAILED)
-            fail(ErrorCode::io, "cannot map ", path, " (", file.size, " bytes): ",
-                 detail::system_reason(errno));
+            fail(ErrorCode::io, "cannot map ", path, " (", file.size,
+                 " bytes): ", detail::system_reason(errno));
         data_ = static_cast<const std::byte*>(data);
         size_ = file.size;
     }
@@ -142,18 +143,22 @@ private:
 };
 
 /// The whole file in memory of our own, 64-byte aligned: untouched by what happens to the file afterwards.
-inline AlignedBuffer<std::byte> read_file(const std::filesystem::path& path, MemoryPolicy policy = {}) {
+inline AlignedBuffer<std::byte> read_file(const std::filesystem::path& path,
+                                          MemoryPolicy policy = {}) {
     const detail::OpenedFile file = detail::open_for_reading(path);
     AlignedBuffer<std::byte> buffer(file.size, policy);
     constexpr std::size_t largest_read = std::size_t{1} << 30;  // Linux reads at most 2 GiB a call
     for (std::size_t done = 0; done < file.size;) {
-        const ::ssize_t got = ::pread(file.fd.value(), buffer.data() + done,
-                                      std::min(file.size - done, largest_read), static_cast<::off_t>(done));
+        const ::ssize_t got =
+            ::pread(file.fd.value(), buffer.data() + done, std::min(file.size - done, largest_read),
+                    static_cast<::off_t>(done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
-            fail(ErrorCode::io, "cannot read ", path, " at byte ", done, ": ", detail::system_reason(errno));
+            fail(ErrorCode::io, "cannot read ", path, " at byte ", done, ": ",
+                 detail::system_reason(errno));
         if (got == 0)
-            fail(ErrorCode::io, path, " shrank while it was read: expected ", file.size, " bytes, got ", done);
+            fail(ErrorCode::io, path, " shrank while it was read: expected ", file.size,
+                 " bytes, got ", done);
         done += static_cast<std::size_t>(got);
     }
     return buffer;

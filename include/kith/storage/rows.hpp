@@ -43,15 +43,18 @@ public:
     /// No rows yet, of `cols` elements each.
     explicit Rows(std::size_t cols, RowsOptions options = {})
         : cols_(cols), stride_(padded(cols, options)), options_(options) {
-        if (cols == 0) fail(ErrorCode::dimension_mismatch, "expected rows of at least 1 element, got 0");
+        if (cols == 0)
+            fail(ErrorCode::dimension_mismatch, "expected rows of at least 1 element, got 0");
     }
 
     /// The caller's memory, which must stay as long as these rows do, or as `keep_alive` keeps it.
-    static Rows borrow(MatrixView<const T> view, std::shared_ptr<const void> keep_alive = {}, RowsOptions options = {}) {
+    static Rows borrow(MatrixView<const T> view, std::shared_ptr<const void> keep_alive = {},
+                       RowsOptions options = {}) {
         return Rows(view, RowsKind::borrowed, std::move(keep_alive), options);
     }
     /// Memory inside a mapped file that `keep_alive` holds.
-    static Rows map(MatrixView<const T> view, std::shared_ptr<const void> keep_alive, RowsOptions options = {}) {
+    static Rows map(MatrixView<const T> view, std::shared_ptr<const void> keep_alive,
+                    RowsOptions options = {}) {
         return Rows(view, RowsKind::mapped, std::move(keep_alive), options);
     }
     static Rows copy(MatrixView<const T> view, RowsOptions options = {}) {
@@ -83,7 +86,9 @@ public:
     /// Memory of their own, in bytes.
     std::size_t bytes() const noexcept { return buffer_.bytes(); }
     /// Rows that fit before the next allocation.
-    std::size_t capacity() const noexcept { return is_borrowed() || stride_ == 0 ? rows_ : buffer_.size() / stride_; }
+    std::size_t capacity() const noexcept {
+        return is_borrowed() || stride_ == 0 ? rows_ : buffer_.size() / stride_;
+    }
 
     /// Makes room for `count` rows in all; copies foreign rows.
     void reserve(std::size_t count) {
@@ -93,17 +98,19 @@ public:
     /// Appends rows of the same length; may be rows of this very object.
     void append(MatrixView<const T> more) {
         if (more.cols() != cols_)
-            fail(ErrorCode::dimension_mismatch, "expected rows of ", cols_, " elements, got ", more.cols());
+            fail(ErrorCode::dimension_mismatch, "expected rows of ", cols_, " elements, got ",
+                 more.cols());
         if (more.rows() == 0) return;
         if (more.rows() > max_rows - rows_)
-            fail(ErrorCode::invalid_argument, "expected at most ", max_rows, " rows, got ", rows_, " and ",
-                 more.rows(), " more");
+            fail(ErrorCode::invalid_argument, "expected at most ", max_rows, " rows, got ", rows_,
+                 " and ", more.rows(), " more");
         const std::size_t total = rows_ + more.rows();
         AlignedBuffer<T> old;  // keeps the memory of `more` where that is our own
         std::shared_ptr<const void> old_owner = keep_alive_;
         if (is_borrowed() || total > capacity()) {
             // The first rows often are all there will be: no slack for them.
-            const std::size_t wanted = rows_ == 0 ? total : std::max(total, std::min(rows_ + rows_ / 2, max_rows));
+            const std::size_t wanted =
+                rows_ == 0 ? total : std::max(total, std::min(rows_ + rows_ / 2, max_rows));
             old = reallocate(wanted);
         }
         T* to = buffer_.data() + rows_ * stride_;
@@ -121,7 +128,8 @@ public:
     void overwrite(Slot slot, std::span<const T> row) {
         check(slot);
         if (row.size() != cols_)
-            fail(ErrorCode::dimension_mismatch, "expected a row of ", cols_, " elements, got ", row.size());
+            fail(ErrorCode::dimension_mismatch, "expected a row of ", cols_, " elements, got ",
+                 row.size());
         AlignedBuffer<T> old;
         std::shared_ptr<const void> old_owner = keep_alive_;
         if (is_borrowed()) old = reallocate(rows_);
@@ -144,12 +152,20 @@ public:
     }
 
 private:
-    Rows(MatrixView<const T> view, RowsKind kind, std::shared_ptr<const void> keep_alive, RowsOptions options)
-        : keep_alive_(std::move(keep_alive)), data_(view.data()), rows_(view.rows()), cols_(view.cols()),
-          stride_(view.stride()), options_(options), kind_(kind) {
-        if (cols_ == 0) fail(ErrorCode::dimension_mismatch, "expected rows of at least 1 element, got 0");
+    Rows(MatrixView<const T> view, RowsKind kind, std::shared_ptr<const void> keep_alive,
+         RowsOptions options)
+        : keep_alive_(std::move(keep_alive)),
+          data_(view.data()),
+          rows_(view.rows()),
+          cols_(view.cols()),
+          stride_(view.stride()),
+          options_(options),
+          kind_(kind) {
+        if (cols_ == 0)
+            fail(ErrorCode::dimension_mismatch, "expected rows of at least 1 element, got 0");
         if (stride_ < cols_)
-            fail(ErrorCode::invalid_argument, "expected a stride of at least ", cols_, " elements, got ", stride_);
+            fail(ErrorCode::invalid_argument, "expected a stride of at least ", cols_,
+                 " elements, got ", stride_);
         if (rows_ > max_rows)
             fail(ErrorCode::invalid_argument, "expected at most ", max_rows, " rows, got ", rows_);
         if (reinterpret_cast<std::uintptr_t>(data_) % alignof(T) != 0)
@@ -163,14 +179,16 @@ private:
     }
 
     void check(Slot slot) const {
-        if (slot >= rows_) fail(ErrorCode::invalid_argument, "expected a slot below ", rows_, ", got ", slot);
+        if (slot >= rows_)
+            fail(ErrorCode::invalid_argument, "expected a slot below ", rows_, ", got ", slot);
     }
 
     /// Moves the rows into an own buffer for `capacity` rows; returns the buffer they were in.
     AlignedBuffer<T> reallocate(std::size_t capacity) {
         const std::size_t stride = padded(cols_, options_);
         if (stride != 0 && capacity > SIZE_MAX / sizeof(T) / stride)
-            fail(ErrorCode::out_of_memory, "cannot allocate ", capacity, " rows of ", stride, " elements");
+            fail(ErrorCode::out_of_memory, "cannot allocate ", capacity, " rows of ", stride,
+                 " elements");
         AlignedBuffer<T> buffer(capacity * stride, options_.memory);
         if (rows_ != 0 && stride == cols_ && stride_ == cols_) {
             std::memcpy(buffer.data(), data_, rows_ * cols_ * sizeof(T));

@@ -96,7 +96,8 @@ public:
     /// Null when there is none, or when it has flags that this version does not understand.
     const SectionInfo* find(std::string_view section) const noexcept {
         for (const SectionInfo& info : sections_)
-            if (info.name == section) return (info.flags & section_incompatible) == 0 ? &info : nullptr;
+            if (info.name == section)
+                return (info.flags & section_incompatible) == 0 ? &info : nullptr;
         return nullptr;
     }
     bool contains(std::string_view section) const noexcept { return find(section) != nullptr; }
@@ -111,33 +112,37 @@ public:
     /// Refuses a file of another kind.
     void require_kind(std::string_view kind) const {
         if (info_.kind != kind)
-            fail(ErrorCode::type_mismatch, name_, " holds an index of kind '", info_.kind, "', expected '", kind, "'");
+            fail(ErrorCode::type_mismatch, name_, " holds an index of kind '", info_.kind,
+                 "', expected '", kind, "'");
     }
 
     /// Refuses a file with sections outside `known` that are not optional: a newer writer put there what must not be missed.
     void require_known(std::initializer_list<std::string_view> known) const {
         for (const SectionInfo& info : sections_) {
-            const bool understood = std::find(known.begin(), known.end(), info.name) != known.end() &&
-                                    (info.flags & section_incompatible) == 0;
+            const bool understood =
+                std::find(known.begin(), known.end(), info.name) != known.end() &&
+                (info.flags & section_incompatible) == 0;
             if (!understood && !info.optional())
-                fail(ErrorCode::version, name_, " (format ", info_.version_major, ".", info_.version_minor,
-                     ") has the section '", info.name, "', which this version of kith (format ", file_version_major,
-                     ".", file_version_minor, ") does not know and must not skip");
+                fail(ErrorCode::version, name_, " (format ", info_.version_major, ".",
+                     info_.version_minor, ") has the section '", info.name,
+                     "', which this version of kith (format ", file_version_major, ".",
+                     file_version_minor, ") does not know and must not skip");
         }
     }
 
     /// A section's elements. Throws not_found, type_mismatch (element size), corrupt.
     template <class T>
-        requires std::is_trivially_copyable_v<T>
-    std::span<const T> section(std::string_view section) const {
+        requires std::is_trivially_copyable_v<T> std::span<const T> section(
+            std::string_view section)
+    const {
         const SectionInfo& info = require(section);
         if (info.element_size != sizeof(T))
-            fail(ErrorCode::type_mismatch, name_, ": section '", section, "' has elements of ", info.element_size,
-                 " bytes, expected ", sizeof(T));
+            fail(ErrorCode::type_mismatch, name_, ": section '", section, "' has elements of ",
+                 info.element_size, " bytes, expected ", sizeof(T));
         const std::span<const std::byte> bytes = bytes_of(info);
         if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) != 0)
-            fail(ErrorCode::invalid_argument, name_, ": the bytes of section '", section, "' are not aligned to ",
-                 alignof(T), " bytes");
+            fail(ErrorCode::invalid_argument, name_, ": the bytes of section '", section,
+                 "' are not aligned to ", alignof(T), " bytes");
         return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
     }
 
@@ -153,12 +158,14 @@ public:
 
     /// A section that must hold exactly rows x cols elements.
     template <class T>
-    MatrixView<const T> matrix(std::string_view section, std::uint64_t rows, std::uint64_t cols) const {
+    MatrixView<const T> matrix(std::string_view section, std::uint64_t rows,
+                               std::uint64_t cols) const {
         const auto elements = this->section<T>(section);
-        const bool fits = cols == 0 ? elements.empty() : elements.size() % cols == 0 && elements.size() / cols == rows;
+        const bool fits = cols == 0 ? elements.empty()
+                                    : elements.size() % cols == 0 && elements.size() / cols == rows;
         if (!fits)
-            fail(ErrorCode::corrupt, name_, ": section '", section, "' has ", elements.size(), " elements, expected ",
-                 rows, " rows of ", cols);
+            fail(ErrorCode::corrupt, name_, ": section '", section, "' has ", elements.size(),
+                 " elements, expected ", rows, " rows of ", cols);
         return {elements.data(), static_cast<std::size_t>(rows), static_cast<std::size_t>(cols)};
     }
 
@@ -188,14 +195,16 @@ public:
     void advise(std::string_view section, Access access) const {
         const SectionInfo& info = require(section);
         if (mapped_ != nullptr)
-            mapped_->advise(access, static_cast<std::size_t>(info.offset), static_cast<std::size_t>(info.size));
+            mapped_->advise(access, static_cast<std::size_t>(info.offset),
+                            static_cast<std::size_t>(info.size));
     }
 
 private:
     static constexpr std::uint64_t small_section = std::uint64_t{1} << 20;
 
     std::span<const std::byte> bytes_of(const SectionInfo& info) const noexcept {
-        return bytes_.subspan(static_cast<std::size_t>(info.offset), static_cast<std::size_t>(info.size));
+        return bytes_.subspan(static_cast<std::size_t>(info.offset),
+                              static_cast<std::size_t>(info.size));
     }
 
     template <class... Parts>
@@ -220,7 +229,8 @@ private:
             corrupt("expected a header of ", sizeof header, " bytes, the file has ", bytes_.size());
         std::memcpy(&header, bytes_.data(), sizeof header);
         if (header.magic != file_magic) {
-            if (std::equal(file_magic.begin() + 1, file_magic.begin() + 5, header.magic.begin() + 1))
+            if (std::equal(file_magic.begin() + 1, file_magic.begin() + 5,
+                           header.magic.begin() + 1))
                 corrupt("damaged signature; was the file copied in text mode?");
             corrupt("not a kith index file");
         }
@@ -228,15 +238,18 @@ private:
             corrupt("expected byte order ", file_byte_order, ", got ", header.byte_order);
         // Before the checksum: another major may keep it elsewhere.
         if (header.version_major > file_version_major)
-            fail(ErrorCode::version, name_, " has format ", header.version_major, ".", header.version_minor,
-                 ", this version of kith reads formats up to ", file_version_major, ".x");
-        if (header.version_major == 0) corrupt("format 0.", header.version_minor, " does not exist");
+            fail(ErrorCode::version, name_, " has format ", header.version_major, ".",
+                 header.version_minor, ", this version of kith reads formats up to ",
+                 file_version_major, ".x");
+        if (header.version_major == 0)
+            corrupt("format 0.", header.version_minor, " does not exist");
         const std::uint32_t crc = crc32c(bytes_.first(offsetof(FileHeader, header_crc)));
         if (crc != header.header_crc)
             corrupt("damaged header: expected checksum ", header.header_crc, ", got ", crc);
         if (header.file_size != bytes_.size())
-            corrupt("expected ", header.file_size, " bytes, the file has ", bytes_.size(),
-                    header.file_size > bytes_.size() ? " (truncated)" : " (something was appended)");
+            corrupt(
+                "expected ", header.file_size, " bytes, the file has ", bytes_.size(),
+                header.file_size > bytes_.size() ? " (truncated)" : " (something was appended)");
         info_.kind = label(header.kind, "kind");
         info_.space = label(header.space, "space");
         info_.count = header.count;
@@ -253,7 +266,8 @@ private:
             corrupt("expected at most ", max_sections, " sections, got ", header.section_count);
         const std::size_t table_size = header.section_count * sizeof(SectionEntry);
         if (bytes_.size() - sizeof header < table_size)
-            corrupt("a table of ", header.section_count, " sections does not fit into ", bytes_.size(), " bytes");
+            corrupt("a table of ", header.section_count, " sections does not fit into ",
+                    bytes_.size(), " bytes");
         const auto table = bytes_.subspan(sizeof header, table_size);
         const std::uint32_t crc = crc32c(table);
         if (crc != header.table_crc)
@@ -267,7 +281,8 @@ private:
             end = entry.offset + entry.size;
         }
         if (end != bytes_.size())
-            corrupt("expected the last section to end the file at ", bytes_.size(), ", it ends at ", end);
+            corrupt("expected the last section to end the file at ", bytes_.size(), ", it ends at ",
+                    end);
         check_names();
     }
 
@@ -275,16 +290,19 @@ private:
     void add_section(const SectionEntry& entry, std::uint64_t end) {
         const std::string section = label(entry.name, "section name");
         if (entry.offset % section_alignment != 0)
-            corrupt("section '", section, "': offset ", entry.offset, " is no multiple of ", section_alignment);
+            corrupt("section '", section, "': offset ", entry.offset, " is no multiple of ",
+                    section_alignment);
         if (entry.offset < end)
-            corrupt("section '", section, "': begins at ", entry.offset, ", before the end of what precedes it at ", end);
+            corrupt("section '", section, "': begins at ", entry.offset,
+                    ", before the end of what precedes it at ", end);
         if (entry.offset > bytes_.size() || entry.size > bytes_.size() - entry.offset)
-            corrupt("section '", section, "': ", entry.size, " bytes at ", entry.offset, " exceed the file's ",
-                    bytes_.size());
+            corrupt("section '", section, "': ", entry.size, " bytes at ", entry.offset,
+                    " exceed the file's ", bytes_.size());
         if (entry.element_size == 0 || entry.size % entry.element_size != 0)
-            corrupt("section '", section, "': ", entry.size, " bytes are no whole number of ", entry.element_size,
-                    "-byte elements");
-        sections_.push_back({section, entry.offset, entry.size, entry.element_size, entry.flags, entry.crc});
+            corrupt("section '", section, "': ", entry.size, " bytes are no whole number of ",
+                    entry.element_size, "-byte elements");
+        sections_.push_back(
+            {section, entry.offset, entry.size, entry.element_size, entry.flags, entry.crc});
     }
 
     void check_names() const {
@@ -306,25 +324,27 @@ private:
         return {field.begin(), end};
     }
 
-    void verify(const SectionInfo& info, const Progress& progress, std::uint64_t done, std::uint64_t total) const {
+    void verify(const SectionInfo& info, const Progress& progress, std::uint64_t done,
+                std::uint64_t total) const {
         constexpr std::size_t piece = std::size_t{16} << 20;
         std::uint32_t crc = 0;
         for (auto bytes = bytes_of(info); !bytes.empty();) {
             const auto part = bytes.first(std::min(bytes.size(), piece));
             crc = crc32c(part, crc);
             bytes = bytes.subspan(part.size());
-            progress.report("verify", static_cast<std::size_t>(done += part.size()), static_cast<std::size_t>(total));
+            progress.report("verify", static_cast<std::size_t>(done += part.size()),
+                            static_cast<std::size_t>(total));
         }
         if (crc != info.crc)
-            corrupt("damaged section '", info.name, "' (", info.size, " bytes at ", info.offset, "): expected checksum ",
-                    info.crc, ", got ", crc);
+            corrupt("damaged section '", info.name, "' (", info.size, " bytes at ", info.offset,
+                    "): expected checksum ", info.crc, ", got ", crc);
     }
 
     void check_gap(std::uint64_t begin, std::uint64_t end) const {
         for (std::uint64_t i = begin; i < end; ++i)
             if (bytes_[static_cast<std::size_t>(i)] != std::byte{0})
-                corrupt("expected zeros between sections, got ", std::to_integer<int>(bytes_[static_cast<std::size_t>(i)]),
-                        " at ", i);
+                corrupt("expected zeros between sections, got ",
+                        std::to_integer<int>(bytes_[static_cast<std::size_t>(i)]), " at ", i);
     }
 
     std::span<const std::byte> bytes_;

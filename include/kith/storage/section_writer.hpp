@@ -55,7 +55,8 @@ constexpr bool is_label_character(char c) noexcept { return c >= 0x21 && c <= 0x
 template <std::size_t N>
 std::array<char, N> to_label(std::string_view text, std::string_view what) {
     std::array<char, N> field{};
-    if (text.empty() || text.size() >= N || !std::all_of(text.begin(), text.end(), is_label_character))
+    if (text.empty() || text.size() >= N ||
+        !std::all_of(text.begin(), text.end(), is_label_character))
         fail(ErrorCode::invalid_argument, what, " must have 1 to ", N - 1,
              " printable ASCII characters without spaces, got '", text, "'");
     std::copy(text.begin(), text.end(), field.begin());
@@ -84,7 +85,9 @@ public:
     void add(std::string_view name, std::span<const T> elements, std::uint32_t flags = 0,
              std::size_t alignment = section_alignment) {
         const auto bytes = std::as_bytes(elements);
-        add_stream(name, bytes.size(), sizeof(T), [bytes](ByteSink sink) { sink(bytes); }, flags, alignment);
+        add_stream(
+            name, bytes.size(), sizeof(T), [bytes](ByteSink sink) { sink(bytes); }, flags,
+            alignment);
     }
 
     /// Rows that the caller keeps until the file is written; stored without the padding between them.
@@ -92,14 +95,17 @@ public:
         requires std::is_trivially_copyable_v<std::remove_const_t<T>>
     void add_rows(std::string_view name, MatrixView<T> rows, std::uint32_t flags = 0) {
         if (rows.contiguous() || rows.rows() == 0) {
-            add(name, std::span<const std::remove_const_t<T>>(rows.data(), rows.rows() * rows.cols()), flags);
+            add(name,
+                std::span<const std::remove_const_t<T>>(rows.data(), rows.rows() * rows.cols()),
+                flags);
             return;
         }
-        add_stream(name, std::uint64_t{rows.rows()} * rows.cols() * sizeof(T), sizeof(T),
-                   [rows](ByteSink sink) {
-                       for (std::size_t i = 0; i < rows.rows(); ++i) sink(std::as_bytes(rows[i]));
-                   },
-                   flags);
+        add_stream(
+            name, std::uint64_t{rows.rows()} * rows.cols() * sizeof(T), sizeof(T),
+            [rows](ByteSink sink) {
+                for (std::size_t i = 0; i < rows.rows(); ++i) sink(std::as_bytes(rows[i]));
+            },
+            flags);
     }
 
     /// A small section that is copied at once.
@@ -107,9 +113,12 @@ public:
         requires std::is_trivially_copyable_v<T>
     void add_copy(std::string_view name, std::span<const T> elements, std::uint32_t flags = 0) {
         const auto bytes = std::as_bytes(elements);
-        add_stream(name, bytes.size(), sizeof(T),
-                   [copy = std::vector<std::byte>(bytes.begin(), bytes.end())](ByteSink sink) { sink(copy); },
-                   flags);
+        add_stream(
+            name, bytes.size(), sizeof(T),
+            [copy = std::vector<std::byte>(bytes.begin(), bytes.end())](ByteSink sink) {
+                sink(copy);
+            },
+            flags);
     }
 
     /// Text, such as the parameters; copied.
@@ -130,11 +139,12 @@ public:
         if (sections_.size() == max_sections)
             fail(ErrorCode::invalid_argument, "a file holds at most ", max_sections, " sections");
         if (element_size == 0 || element_size > UINT32_MAX || size % element_size != 0)
-            fail(ErrorCode::invalid_argument, "section '", name, "': ", size, " bytes are no whole number of ",
-                 element_size, "-byte elements");
+            fail(ErrorCode::invalid_argument, "section '", name, "': ", size,
+                 " bytes are no whole number of ", element_size, "-byte elements");
         if (alignment == 0 || alignment % section_alignment != 0)
-            fail(ErrorCode::invalid_argument, "section '", name, "': expected an alignment that is a multiple of ",
-                 section_alignment, ", got ", alignment);
+            fail(ErrorCode::invalid_argument, "section '", name,
+                 "': expected an alignment that is a multiple of ", section_alignment, ", got ",
+                 alignment);
         section.entry.size = size;
         section.entry.element_size = static_cast<std::uint32_t>(element_size);
         section.entry.flags = flags;
@@ -149,7 +159,8 @@ public:
         const std::uint64_t total = place();
         const std::vector<std::byte> blank(front_size());
         file.write(blank);
-        write_sections([&file](std::span<const std::byte> bytes) { file.write(bytes); }, total, progress);
+        write_sections([&file](std::span<const std::byte> bytes) { file.write(bytes); }, total,
+                       progress);
         file.overwrite(0, front());
         file.commit();
     }
@@ -160,7 +171,9 @@ public:
         bytes.reserve(place());
         bytes.resize(front_size());
         write_sections(
-            [&bytes](std::span<const std::byte> more) { bytes.insert(bytes.end(), more.begin(), more.end()); },
+            [&bytes](std::span<const std::byte> more) {
+                bytes.insert(bytes.end(), more.begin(), more.end());
+            },
             header_.file_size, {});
         const std::vector<std::byte> start = front();
         std::copy(start.begin(), start.end(), bytes.begin());
@@ -192,18 +205,20 @@ private:
 
     /// Everything after the table, checksums taken on the way.
     void write_sections(ByteSink sink, std::uint64_t total, const Progress& progress) {
-        constexpr std::size_t piece = std::size_t{4} << 20;  // between two reports, and warm in cache after the CRC
+        constexpr std::size_t piece =
+            std::size_t{4} << 20;  // between two reports, and warm in cache after the CRC
         std::uint64_t position = front_size();
         for (Section& section : sections_) {
-            const std::vector<std::byte> gap(static_cast<std::size_t>(section.entry.offset - position));
+            const std::vector<std::byte> gap(
+                static_cast<std::size_t>(section.entry.offset - position));
             sink(gap);
             position = section.entry.offset;
             const std::uint64_t end = position + section.entry.size;
             std::uint32_t crc = 0;
             auto take = [&](std::span<const std::byte> bytes) {
                 if (bytes.size() > end - position)
-                    fail(ErrorCode::invalid_argument, "section '", section.entry.name.data(), "': expected ",
-                         section.entry.size, " bytes, its producer gave more");
+                    fail(ErrorCode::invalid_argument, "section '", section.entry.name.data(),
+                         "': expected ", section.entry.size, " bytes, its producer gave more");
                 while (!bytes.empty()) {
                     const auto part = bytes.first(std::min(bytes.size(), piece));
                     crc = crc32c(part, crc);
@@ -217,8 +232,9 @@ private:
             };
             section.producer(take);
             if (position != end)
-                fail(ErrorCode::invalid_argument, "section '", section.entry.name.data(), "': expected ",
-                     section.entry.size, " bytes, its producer gave ", section.entry.size - (end - position));
+                fail(ErrorCode::invalid_argument, "section '", section.entry.name.data(),
+                     "': expected ", section.entry.size, " bytes, its producer gave ",
+                     section.entry.size - (end - position));
             section.entry.crc = crc;
         }
         progress.report("save", static_cast<std::size_t>(total), static_cast<std::size_t>(total));
@@ -229,9 +245,11 @@ private:
         std::vector<std::byte> bytes(front_size());
         const std::span<std::byte> table = std::span(bytes).subspan(sizeof(FileHeader));
         for (std::size_t i = 0; i < sections_.size(); ++i)
-            std::memcpy(table.data() + i * sizeof(SectionEntry), &sections_[i].entry, sizeof(SectionEntry));
+            std::memcpy(table.data() + i * sizeof(SectionEntry), &sections_[i].entry,
+                        sizeof(SectionEntry));
         header_.table_crc = crc32c(table);
-        header_.header_crc = crc32c(std::as_bytes(std::span(&header_, 1)).first(offsetof(FileHeader, header_crc)));
+        header_.header_crc =
+            crc32c(std::as_bytes(std::span(&header_, 1)).first(offsetof(FileHeader, header_crc)));
         std::memcpy(bytes.data(), &header_, sizeof header_);
         return bytes;
     }
