@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every test of the project, one part after the other; what `make test` and continuous integration run.
+#
+#   scripts/test.sh              all parts
+#   scripts/test.sh cpp python   some of them
+#
+# Each part's output is shown only when it fails, and kept in build/logs/. A part whose tools cannot be had here is skipped with
+# the reason. Exits with 1 if any part failed, and names it.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+jobs="${KITH_JOBS:-$(nproc 2>/dev/null || echo 2)}"
+all_parts=(setup cpp sanitizers threads fuzz arm python)
+logs=build/logs
+skip_status=77
+if command -v ccache >/dev/null && [[ -z "${CMAKE_CXX_COMPILER_LAUNCHER:-}" ]]; then
+    export CMAKE_CXX_COMPILER_LAUNCHER=ccache
+fi
+
+skip() {
+    echo "skipped: $*"
+    exit "$skip_status"
+}
+
+# build <preset> [target...]
+build() {
+    local preset="$1"
+    shift
+    cmake --preset "$preset" && cmake --build "build/$preset" -j "$jobs" --target "${@:-all}"
+}
+
+# run_tests <preset> [ctest argument...]
+run_tests() {
+    local preset="$1"
+    shift
+    ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "$@"
+}
+
+part_setup() { scripts/setup.sh test; }
+
+# The whole C++ suite, warnings as errors, and every header compiled alone.
+part_cpp() { build test all all_verify_interface_header_sets && run_tests test; }
+
+# The suite under AddressSanitizer and UndefinedBehaviorSanitizer.
+part_sanitizers() { build asan-ubsan kith_checked && run_tests asan-ubsan -LE forced; }
+
+# The executor and concurrent searches under ThreadSanitizer.
+part_threads() { build tsan kith_thread_tests && run_tests tsan -R '^kith_thread_tests$'; }
+
+# libFuzzer with AddressSanitizer, a short run for each target over its corpus.
+part_fuzz() {
+    command -v clang++ >/dev/null || skip "no clang++"
+    echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' >"$logs/probe.cpp"
+    clang++ -fsanitize=fuzzer,address "$logs/probe.cpp" -o "$logs/probe" || skip "clang++ has no fuzzer runtime here"
+    build fuzz kith_fuzzers && run_tests fuzz -R '^fuzz_'
+}
+
+# The kernels on 64-bit Arm, through qemu.
+part_arm() {
+    command -v aarch64-linux-gnu-g++ >/dev/null || skip "no aarch64-linux-gnu-g++"
+    command -v qemu-aarch64 >/dev/null || skip "no qemu-aarch64"
+    build aarch64 kith_simd_tests && run_tests aarch64 -R '^kith_simd_tests$'
+}
+
+# The Python package, installed as a user installs it, and its tests.
+part_python() { scripts/python_env.sh && build/.venv/bin/python -m pytest -q python/tests; }
+
+run_part() {
+    local part="$1" log="$logs/$1.log" status=0 started=$SECONDS line
+    printf '%-12s' "$part"
+    ("part_$part") >"$log" 2>&1 || status=$?
+    case "$status" in
+        0) line="passed" ;;
+        "$skip_status") line="$(tail -n 1 "$log")" ;;
+        *) line="FAILED" ;;
+    esac
+    printf '%s (%d s)\n' "$line" $((SECONDS - started))
+    [[ "$status" -eq 0 || "$status" -eq "$skip_status" ]] && return 0
+    tail -n 100 "$log" | sed 's/^/    /'
+    return 1
+}
+
+main() {
+    mkdir -p "$logs"
+    local parts=("$@") failed=() part
+    [[ ${#parts[@]} -eq 0 ]] && parts=("${all_parts[@]}")
+    for part in "${parts[@]}"; do
+        if ! declare -F "part_$part" >/dev/null; then
+            echo "unknown part '$part'; the parts are: ${all_parts[*]}" >&2
+            exit 2
+        fi
+        run_part "$part" || failed+=("$part")
+    done
+    if [[ ${#failed[@]} -gt 0 ]]; then
+        echo "FAILED: ${failed[*]} (logs in $logs)"
+        exit 1
+    fi
+    echo "all parts passed in $SECONDS s"
+}
+
+main "$@"
