@@ -8,13 +8,20 @@
 # The flags are written down here and nowhere else.
 set(KITH_KERNEL_DIR "${CMAKE_CURRENT_SOURCE_DIR}/include/kith/simd/arch")
 
-set(KITH_AVX2_FLAGS -mavx2 -mfma -mf16c -mpopcnt -mbmi -mbmi2)
+# What simd/cpu.hpp asks the processor for before it offers the table, no more.
+set(KITH_AVX2_FLAGS -mavx2 -mfma -mf16c)
 set(KITH_AVX512_FLAGS ${KITH_AVX2_FLAGS} -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512)
-set(KITH_AVX512_VNNI_FLAGS ${KITH_AVX512_FLAGS} -mavx512vnni -mavx512bf16 -mavx512vpopcntdq -mavx512vbmi -mavx512bitalg)
+set(KITH_AVX512_VNNI_FLAGS ${KITH_AVX512_FLAGS} -mavx512vnni -mavx512vpopcntdq)
 
-set(KITH_ARCHS baseline)
+set(KITH_KERNEL_FLAGS -O2 -fno-lto -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # GCC's own AVX-512 intrinsics start from deliberately undefined registers (GCC bug 105593).
+    list(APPEND KITH_KERNEL_FLAGS -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
+
+set(KITH_ARCHS)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
-    list(APPEND KITH_ARCHS avx2 avx512 avx512_vnni)
+    list(APPEND KITH_ARCHS baseline avx2 avx512 avx512_vnni)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
     list(APPEND KITH_ARCHS neon)
 endif()
@@ -28,7 +35,7 @@ foreach(arch IN LISTS KITH_ARCHS)
     list(APPEND kith_kernel_sources "${source}")
     string(TOUPPER "${arch}" upper)
     set_source_files_properties("${source}" PROPERTIES
-        COMPILE_OPTIONS "-O2;-fno-lto;-ffp-contract=off;${KITH_${upper}_FLAGS}"
+        COMPILE_OPTIONS "${KITH_KERNEL_FLAGS};${KITH_${upper}_FLAGS}"
         SKIP_PRECOMPILE_HEADERS ON
         SKIP_UNITY_BUILD_INCLUSION ON)
 endforeach()
