@@ -64,8 +64,9 @@ struct TileHit {
     std::uint32_t lane;  // query within the panel
 };
 
-/// Appends (r, j) to hits where scale[r] * dot(row r, query j) + bias[r] < threshold[j]; returns how many (at most
-/// row_count * lanes). Approximate to rounding: whoever calls allows for it in the thresholds and re-scores the hits.
+/// Appends (r, j) to hits unless scale[r] * dot(row r, query j) + bias[r] >= threshold[j], so that a NaN on either side is a hit
+/// (a NaN threshold asks for every row); returns how many, at most row_count * lanes. Approximate to rounding: whoever
+/// calls allows for it in bias and threshold, and re-scores the hits.
 struct FloatTile {
     std::size_t lanes = 0;      // queries in a panel
     std::size_t max_rows = 0;   // rows a call may have
