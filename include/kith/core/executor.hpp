@@ -49,6 +49,12 @@ public:
     }
 };
 
+/// The null object for an executor argument; stateless, so that one serves everybody.
+inline Executor& inline_executor() noexcept {
+    static InlineExecutor executor;
+    return executor;
+}
+
 /// `threads` workers, the calling thread among them: the pool starts threads - 1. They sleep between runs. One run at a
 /// time: concurrent callers take turns. A body must not call run() on the pool it runs on.
 /// Not usable in a child after fork(): threads do not survive it; make a new pool there.

@@ -3,7 +3,7 @@
 // What a batch of searches returns: a rectangular view over the caller's memory (k-NN), or compressed rows (range search).
 //
 // The result contract, for every index: row i holds counts[i] = min(k, eligible) results, nearest first, ties by smaller id. What
-// is behind them is filled with invalid_id and +infinity, never left as it was.
+// is behind them is filled with invalid_id and the farthest number there is (+infinity; -infinity for inner products).
 #pragma once
 
 #include <cstddef>

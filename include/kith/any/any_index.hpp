@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AnyIndex: an index whose type is known at run time: what Python and the command line hold. Erased once, at the batch: one virtual call per
+// batch, none inside a loop. A value: movable, not copyable.
+//
+//     auto index = AnyIndex::build("flat", rows, {.metric = "cosine"}, executor);
+//     auto context = index.context();                       // reusable scratch, one for each concurrent caller
+//     index.search(queries, 10, {}, {}, executor, results, *context);
+//
+// Which kinds and spaces exist is a type list (any/registry.hpp). Searches are const and may run in parallel; whoever changes the index must be
+// alone with it. Every function throws kith::Error, before anything has changed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kith/any/spec.hpp"
+#include "kith/core/bitset.hpp"
+#include "kith/core/executor.hpp"
+#include "kith/core/params.hpp"
+#include "kith/core/progress.hpp"
+#include "kith/core/results.hpp"
+#include "kith/core/types.hpp"
+#include "kith/space/finite.hpp"
+#include "kith/storage/sections.hpp"
+
+namespace kith {
+
+/// A matrix whose element type is known at run time. cols and stride count stored elements (bytes for packed bits).
+struct AnyMatrix {
+    ElementType type = ElementType::f32;
+    const void* data = nullptr;
+    std::size_t rows = 0;
+    std::size_t cols = 0;
+    std::size_t stride = 0;
+};
+
+template <Element T>
+AnyMatrix erase(MatrixView<const T> rows) noexcept {
+    return {element_traits<T>::type, rows.data(), rows.rows(), rows.cols(), rows.stride()};
+}
+
+struct BuildOptions {
+    std::string metric;                // "l2" unless the spec says it
+    std::uint64_t seed = 0;
+    bool copy = false;                 // own a copy of the rows rather than borrow them
+    NotFinite not_finite = NotFinite::reject;
+    std::shared_ptr<const void> keep_alive;  // owner of borrowed rows
+    std::span<const Id> ids;           // one for each row; empty: 0 .. n-1
+    Progress progress;
+};
+
+/// What a search needs to remember, opaque. Made by AnyIndex::context(), used by one caller at a time, for that index.
+class SearchContext {
+public:
+    virtual ~SearchContext() = default;
+};
+
+namespace detail {
+
+/// The erased interface. One implementation: IndexModel<I> (any/model.hpp).
+class AnyModel {
+public:
+    virtual ~AnyModel() = default;
+
+    virtual std::string_view kind() const = 0;
+    virtual std::string_view metric() const = 0;
+    virtual ElementType element_type() const = 0;
+    virtual std::string spec() const = 0;
+    virtual std::size_t size() const = 0;
+    virtual std::size_t dim() const = 0;
+    virtual std::size_t memory_bytes() const = 0;
+    virtual ParamMap describe() const = 0;
+    virtual std::vector<FieldInfo> search_params() const = 0;
+    virtual std::vector<FieldInfo> build_params() const = 0;
+
+    virtual std::unique_ptr<SearchContext> context() const = 0;
+    virtual SearchStats search(AnyMatrix queries, std::size_t k, const ParamMap& params,
+                               std::span<const BitsetView> filters, Executor& executor, ResultView out,
+                               SearchContext& context) const = 0;
+    virtual RangeResults range_search(AnyMatrix queries, double radius, const ParamMap& params,
+                                      std::span<const BitsetView> filters, Executor& executor,
+                                      SearchContext& context) const = 0;
+
+    virtual bool contains(Id id) const = 0;
+    virtual void copy_ids(std::span<Id> out) const = 0;
+    virtual void copy_row(Id id, void* out) const = 0;
+    virtual Bitset slots_of(std::span<const Id> ids) const = 0;
+    virtual Bitset slots_of_mask(std::span<const std::uint8_t> mask) const = 0;
+
+    virtual void add(AnyMatrix rows, std::span<const Id> ids, NotFinite policy, Executor& executor,
+                     const Progress& progress) = 0;
+    virtual void remove(std::span<const Id> ids) = 0;
+    virtual void save(const std::filesystem::path& path, const Progress& progress) const = 0;
+    virtual std::vector<std::byte> to_bytes() const = 0;
+    virtual void validate(std::string_view source, const Progress& progress) const = 0;
+};
+
+}  // namespace detail
+
+class AnyIndex {
+public:
+    /// Builds what `spec` says over `rows`, which are borrowed unless options.copy is set or the spec's codec needs other rows.
+    /// Defined with the registry: include any/registry.hpp.
+    static AnyIndex build(std::string_view spec, AnyMatrix rows, const BuildOptions& options = {},
+                          Executor& executor = inline_executor());
+
+    /// Opens a file that save() wrote, mapped unless options say otherwise. Memory-safe for any bytes.
+    static AnyIndex load(const std::filesystem::path& path, const LoadOptions& options = {}, const Progress& progress = {});
+    static AnyIndex load(const SectionReader& reader);
+
+    explicit AnyIndex(std::unique_ptr<detail::AnyModel> model) noexcept : model_(std::move(model)) {}
+
+    std::string_view kind() const { return model_->kind(); }
+    std::string_view metric() const { return model_->metric(); }
+    ElementType element_type() const { return model_->element_type(); }
+    /// "flat over l2/f32": build() takes it back.
+    std::string spec() const { return model_->spec(); }
+    std::size_t size() const { return model_->size(); }
+    /// Stored elements of a row: its dimensions, or bytes of packed bits.
+    std::size_t dim() const { return model_->dim(); }
+    /// Everything held or borrowed: rows, what is kept beside them, structure, ids.
+    std::size_t memory_bytes() const { return model_->memory_bytes(); }
+    /// What it is and how it is doing, by name: for people.
+    ParamMap describe() const { return model_->describe(); }
+    std::vector<FieldInfo> search_params() const { return model_->search_params(); }
+    std::vector<FieldInfo> build_params() const { return model_->build_params(); }
+
+    std::unique_ptr<SearchContext> context() const { return model_->context(); }
+
+    /// The k nearest of each query into `out`, which has min(k, size()) columns.
+    ///
+    /// Queries of another element type are taken where nothing is lost (halves and 8-bit integers as floats; floats as 8-bit integers
+    /// when they are such), else Error{type_mismatch}. filters: none, one for all or one for each query, bits over slots
+    /// (slots_of, slots_of_mask).
+    SearchStats search(AnyMatrix queries, std::size_t k, const ParamMap& params, std::span<const BitsetView> filters,
+                       Executor& executor, ResultView out, SearchContext& context) const {
+        return model_->search(queries, k, params, filters, executor, out, context);
+    }
+
+    /// For those who do not count allocations.
+    Results search(AnyMatrix queries, std::size_t k, const ParamMap& params = {},
+                   std::span<const BitsetView> filters = {}, Executor& executor = inline_executor()) const {
+        Results results(queries.rows, std::min(k, size()));
+        const auto scratch = context();
+        results.stats = search(queries, k, params, filters, executor, results.view(), *scratch);
+        return results;
+    }
+
+    /// All rows within `radius`, in the metric's reported number (at most; at least for ip).
+    RangeResults range_search(AnyMatrix queries, double radius, const ParamMap& params,
+                              std::span<const BitsetView> filters, Executor& executor, SearchContext& context) const {
+        return model_->range_search(queries, radius, params, filters, executor, context);
+    }
+
+    bool contains(Id id) const { return model_->contains(id); }
+    /// All size() ids, in the order of slots.
+    void copy_ids(std::span<Id> out) const { model_->copy_ids(out); }
+    /// The row with this id: dim() elements of element_type(). Throws Error{not_found}.
+    void copy_row(Id id, void* out) const { model_->copy_row(id, out); }
+    /// A filter's bits: the slots of these ids; ids that are not here are ignored.
+    Bitset slots_of(std::span<const Id> ids) const { return model_->slots_of(ids); }
+    /// A filter's bits: the slots whose id is marked, mask[id] != 0.
+    Bitset slots_of_mask(std::span<const std::uint8_t> mask) const { return model_->slots_of_mask(mask); }
+
+    /// Adds rows of the index's own element type, with these ids or the next free ones. All or nothing.
+    void add(AnyMatrix rows, std::span<const Id> ids = {}, NotFinite policy = NotFinite::reject,
+             Executor& executor = inline_executor(), const Progress& progress = {}) {
+        model_->add(rows, ids, policy, executor, progress);
+    }
+    /// Removes rows. All or nothing: Error{not_found} names the first id that is not there.
+    void remove(std::span<const Id> ids) { model_->remove(ids); }
+
+    /// One file, atomically.
+    void save(const std::filesystem::path& path, const Progress& progress = {}) const { model_->save(path, progress); }
+    std::vector<std::byte> to_bytes() const { return model_->to_bytes(); }
+    /// Throws Error{corrupt} where what was loaded makes no sense; `source` names it in the message.
+    void validate(std::string_view source, const Progress& progress = {}) const { model_->validate(source, progress); }
+
+private:
+    std::unique_ptr<detail::AnyModel> model_;
+};
+
+/// Checks every checksum of a file, loads it and validates what it means. Throws at the first damage.
+void verify_file(const std::filesystem::path& path, const Progress& progress = {});
+
+/// What build() knows, for messages and help.
+std::vector<std::string> known_kinds();
+std::vector<std::string> known_metrics();
+std::vector<std::string> known_spaces();
+
+}  // namespace kith

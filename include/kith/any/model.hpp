@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// IndexModel<I>: the erased interface over one index type. Everything type-dependent about the border happens here: element types of
+// queries, parameters by name, abilities that an index lacks.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kith/any/any_index.hpp"
+#include "kith/core/buffer.hpp"
+#include "kith/index/keyed.hpp"
+#include "kith/storage/rows.hpp"
+
+namespace kith::detail {
+
+/// visit(T{}) for the element type.
+template <class Visit>
+decltype(auto) with_element(ElementType type, Visit&& visit) {
+    switch (type) {
+        case ElementType::f32: return visit(float{});
+        case ElementType::f16: return visit(Half{});
+        case ElementType::bf16: return visit(BFloat16{});
+        case ElementType::i8: return visit(std::int8_t{});
+        case ElementType::u8: return visit(std::uint8_t{});
+        case ElementType::b1: return visit(Bits8{});
+    }
+    fail(ErrorCode::invalid_argument, "unknown element type ", static_cast<int>(type));
+}
+
+/// The matrix as rows of T. Throws Error{type_mismatch, invalid_argument}.
+template <Element T>
+MatrixView<const T> typed(AnyMatrix matrix, std::string_view what) {
+    if (matrix.type != element_traits<T>::type)
+        fail(ErrorCode::type_mismatch, "expected ", what, " of ", name(element_traits<T>::type), ", got ", name(matrix.type));
+    if (matrix.rows > 0 && (matrix.data == nullptr || reinterpret_cast<std::uintptr_t>(matrix.data) % alignof(T) != 0))
+        fail(ErrorCode::invalid_argument, "expected ", what, " aligned to ", alignof(T), " bytes");
+    if (matrix.rows > 1 && matrix.stride < matrix.cols)
+        fail(ErrorCode::invalid_argument, "expected a stride of at least ", matrix.cols, " elements, got ", matrix.stride);
+    return {static_cast<const T*>(matrix.data), matrix.rows, matrix.cols, matrix.stride};
+}
+
+/// One value as a Q, if nothing is lost.
+template <class Q, class T>
+bool convert_exactly(T from, Q& to) noexcept {
+    if constexpr (std::is_same_v<Q, float>) {
+        to = to_float(from);
+        return true;
+    } else {
+        const float value = to_float(from);
+        if (!(value >= static_cast<float>(std::numeric_limits<Q>::min()) &&
+              value <= static_cast<float>(std::numeric_limits<Q>::max())) ||
+            value != std::floor(value))
+            return false;
+        to = static_cast<Q>(value);
+        return true;
+    }
+}
+
+template <Index I>
+class IndexModel final : public AnyModel {
+    using S = typename I::space_type;
+    using Query = query_of<I>;
+    using T = typename S::element_type;
+
+    struct Context final : SearchContext {
+        BatchScratch<I> scratch;
+        std::vector<BitsetFilter> filters;
+        AlignedBuffer<Query> queries;
+    };
+
+public:
+    explicit IndexModel(Keyed<I> keyed) : keyed_(std::move(keyed)) {}
+
+    std::string_view kind() const override { return I::kind; }
+    std::string_view metric() const override { return S::metric_type::name; }
+    ElementType element_type() const override { return element_traits<T>::type; }
+    std::size_t size() const override { return keyed_.size(); }
+    std::size_t dim() const override { return keyed_.dim(); }
+    std::size_t memory_bytes() const override { return space().memory_bytes() + keyed_.ids().bytes(); }
+
+    std::string spec() const override {
+        const std::string params = to_string(keyed_.index().params());
+        return std::string(I::kind) + (params.empty() ? "" : "(" + params + ")") + " over " + space().label();
+    }
+
+    ParamMap describe() const override {
+        const auto number = [](std::size_t n) { return static_cast<std::int64_t>(n); };
+        const auto rows = space().rows().kind();
+        ParamMap facts{{"spec", spec()},
+                       {"rows", number(size())},
+                       {"dimensions", number(space().dimensions())},
+                       {"element", std::string(name(element_type()))},
+                       {"metric", std::string(metric())},
+                       {"bytes_per_row", size() == 0 ? 0.0 : static_cast<double>(memory_bytes()) / static_cast<double>(size())},
+                       {"memory_bytes", number(memory_bytes())},
+                       {"storage", std::string(rows == RowsKind::owned ? "owned" : rows == RowsKind::mapped ? "mapped" : "borrowed")},
+                       {"ids", std::string(keyed_.ids().is_identity() ? "row numbers" : "given")}};
+        if constexpr (requires { keyed_.index().describe(); })
+            for (auto& fact : keyed_.index().describe()) facts.push_back(std::move(fact));
+        return facts;
+    }
+
+    std::vector<FieldInfo> search_params() const override { return describe_params<typename I::search_params>(); }
+    std::vector<FieldInfo> build_params() const override { return describe_params<typename I::build_params>(); }
+
+    std::unique_ptr<SearchContext> context() const override { return std::make_unique<Context>(); }
+
+    SearchStats search(AnyMatrix queries, std::size_t k, const ParamMap& params, std::span<const BitsetView> filters,
+                       Executor& executor, ResultView out, SearchContext& context) const override {
+        auto& scratch = context_of(context);
+        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        return keyed_.search(read_queries(queries, scratch), k, parsed, read_filters(filters, scratch), executor,
+                             scratch.scratch, out);
+    }
+
+    RangeResults range_search(AnyMatrix queries, double radius, const ParamMap& params,
+                              std::span<const BitsetView> filters, Executor& executor,
+                              SearchContext& context) const override {
+        auto& scratch = context_of(context);
+        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        return range_batch(keyed_.index(), read_queries(queries, scratch), radius, parsed, read_filters(filters, scratch),
+                           keyed_.slot_ids(), executor, scratch.scratch);
+    }
+
+    bool contains(Id id) const override { return keyed_.contains(id); }
+
+    void copy_ids(std::span<Id> out) const override {
+        if (out.size() != size())
+            fail(ErrorCode::dimension_mismatch, "expected room for ", size(), " ids, got ", out.size());
+        for (std::size_t slot = 0; slot < size(); ++slot) out[slot] = keyed_.ids().id(static_cast<Slot>(slot));
+    }
+
+    void copy_row(Id id, void* out) const override {
+        const Slot slot = keyed_.ids().slot(id);
+        if (slot == invalid_slot) fail(ErrorCode::not_found, "no row has id ", id);
+        std::memcpy(out, space().rows().view().row(slot), dim() * sizeof(T));
+    }
+
+    Bitset slots_of(std::span<const Id> ids) const override { return keyed_.slots_of(ids); }
+    Bitset slots_of_mask(std::span<const std::uint8_t> mask) const override { return keyed_.slots_of_mask(mask); }
+
+    void add(AnyMatrix rows, std::span<const Id> ids, NotFinite policy, Executor& executor,
+             const Progress& progress) override {
+        if constexpr (Insertable<I>) keyed_.add(typed<T>(rows, "rows"), ids, policy, executor, progress);
+        else lacks("adding rows");
+    }
+
+    void remove(std::span<const Id> ids) override {
+        if constexpr (Removable<I>) keyed_.remove(ids);
+        else lacks("removing rows");
+    }
+
+    void save(const std::filesystem::path& path, const Progress& progress) const override {
+        if constexpr (Persistable<I>) keyed_.save(path, progress);
+        else lacks("saving");
+    }
+
+    std::vector<std::byte> to_bytes() const override {
+        if constexpr (Persistable<I>) return keyed_.to_bytes();
+        else lacks("saving");
+    }
+
+    void validate(std::string_view source, const Progress& progress) const override {
+        if constexpr (Persistable<I>) keyed_.index().validate(source, progress);
+    }
+
+private:
+    const S& space() const noexcept { return keyed_.index().space(); }
+
+    [[noreturn]] static void lacks(std::string_view ability) {
+        fail(ErrorCode::unsupported, I::kind, " does not support ", ability);
+    }
+
+    static Context& context_of(SearchContext& context) {
+        auto* mine = dynamic_cast<Context*>(&context);
+        if (mine == nullptr) fail(ErrorCode::invalid_argument, "this search context was made by another kind of index");
+        return *mine;
+    }
+
+    static std::span<const BitsetFilter> read_filters(std::span<const BitsetView> filters, Context& scratch) {
+        scratch.filters.clear();
+        for (const auto& bits : filters) scratch.filters.emplace_back(bits);
+        return scratch.filters;
+    }
+
+    MatrixView<const Query> read_queries(AnyMatrix queries, Context& scratch) const {
+        if (queries.type == element_traits<Query>::type) return typed<Query>(queries, "queries");
+        if constexpr (std::is_same_v<Query, Bits8>) {
+            return typed<Query>(queries, "queries");  // says what was expected
+        } else {
+            if (queries.type == ElementType::b1) return typed<Query>(queries, "queries");
+            scratch.queries.reserve_discarding(queries.rows * queries.cols);
+            with_element(queries.type, [&](auto element) {
+                using From = decltype(element);
+                if constexpr (!std::is_same_v<From, Bits8>) convert(typed<From>(queries, "queries"), scratch.queries.data());
+            });
+            return {scratch.queries.data(), queries.rows, queries.cols};
+        }
+    }
+
+    template <class From>
+    static void convert(MatrixView<const From> queries, Query* out) {
+        for (std::size_t i = 0; i < queries.rows(); ++i)
+            for (std::size_t j = 0; j < queries.cols(); ++j)
+                if (!convert_exactly(queries.row(i)[j], *out++))
+                    fail(ErrorCode::type_mismatch, "expected queries of ", name(element_traits<Query>::type),
+                         " like the rows, or floats that are such integers; query ", i, " has ",
+                         to_float(queries.row(i)[j]), " at dimension ", j);
+    }
+
+    Keyed<I> keyed_;
+};
+
+}  // namespace kith::detail

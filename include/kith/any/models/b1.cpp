@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of kith::any: the registry's indexes over b1 rows, compiled once.
+#include "kith/any/registry.hpp"
+
+namespace kith::detail {
+
+KITH_BIT_MODELS(, Flat)
+
+}  // namespace kith::detail

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of kith::any: the registry's indexes over bf16 rows, compiled once.
+#include "kith/any/registry.hpp"
+
+namespace kith::detail {
+
+KITH_DENSE_MODELS(, Flat, BFloat16)
+
+}  // namespace kith::detail

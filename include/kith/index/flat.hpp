@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Flat: the exact scan, over any space. No structure, no parameters, no training; the reference that every other index is
+// tested against, and the fastest answer for few rows or few that pass a filter.
+//
+// One query: distances of 256 rows at a time, fused with the top-k (a row that does not beat the k-th costs one comparison); runs at the
+// speed of memory. A batch: where the space can score tiles, rows are multiplied with panels of queries in registers
+// and only candidates come out, which are scored again with the same kernels; elsewhere blocks of rows stay in cache for all queries.
+// Both give the same bits: results are exact, ordered by (distance, id).
+//
+// Cost: n d per query, O(k log k log(n / k)) comparisons on random order. Memory: the rows, and what the space keeps beside them.
+// Borrowed and mapped rows are never copied until the index is changed.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include "kith/index/index.hpp"
+#include "kith/space/tile_scorer.hpp"
+
+namespace kith {
+
+template <Space S>
+class Flat {
+    using Distance = typename S::distance_type;
+    using Query = typename S::query_type;
+
+    template <class T>
+    struct Tiles {
+        struct type {};
+    };
+    template <TileSpace T>
+    struct Tiles<T> {
+        using type = TileScorer<T>;
+    };
+
+public:
+    static constexpr std::string_view kind = "flat";
+    static constexpr std::size_t min_block = 4;
+
+    using space_type = S;
+    using build_params = NoParams;
+    using search_params = NoParams;
+
+    class scratch_type {
+        friend class Flat;
+        std::array<Distance, 256> distances;
+        std::array<Slot, 256> slots;
+        [[no_unique_address]] typename Tiles<S>::type tile;
+        AlignedBuffer<simd::TileHit> hits;
+    };
+
+    explicit Flat(S space) : space_(std::move(space)) {}
+    static Flat build(S space, const NoParams& = {}, std::uint64_t = 0, Executor& = inline_executor(),
+                      const Progress& = {}) {
+        return Flat(std::move(space));
+    }
+
+    const S& space() const noexcept { return space_; }
+    std::size_t size() const noexcept { return space_.size(); }
+    const NoParams& params() const noexcept { return params_; }
+
+    template <Filter F, Collector C>
+    SearchStats search(std::span<const Query> query, const NoParams&, const F& filter, scratch_type& scratch,
+                       C& collector) const {
+        const auto scorer = space_.scorer(query);
+        if constexpr (F::trivial) {
+            return scan(scorer, filter, scratch, collector, 0, size());
+        } else {
+            // Scoring a row that is not allowed costs less than skipping it while most rows are allowed.
+            if (filter.count(size()) > size() / 2) return scan(scorer, filter, scratch, collector, 0, size());
+            return pick(scorer, filter, scratch, collector);
+        }
+    }
+
+    /// nearest[i] collects for queries[i]. `filters`: none, one for all queries, or one for each.
+    SearchStats search_block(MatrixView<const Query> queries, const NoParams& params,
+                             std::span<const BitsetFilter> filters, scratch_type& scratch,
+                             std::span<TopK<Distance>> nearest) const {
+        if constexpr (TileSpace<S>) {
+            if (TileScorer<S>::available() && worth_a_tile(filters)) return search_tiles(queries, filters, scratch, nearest);
+        }
+        return search_cached(queries, params, filters, scratch, nearest);
+    }
+
+    void insert(typename S::rows_view rows, Executor& = inline_executor(), const Progress& = {})
+        requires GrowableSpace<S>
+    {
+        space_.append(rows);
+    }
+
+    void own_rows()
+        requires GrowableSpace<S>
+    {
+        space_.own_rows();
+    }
+
+    /// O(d): the last row takes the slot.
+    void remove(Slot slot)
+        requires GrowableSpace<S>
+    {
+        const auto last = static_cast<Slot>(size() - 1);
+        if (slot != last) space_.move_row(last, slot);
+        space_.truncate(last);
+    }
+
+    void save(SectionWriter& writer) const { space_.save(writer); }
+    static Flat load(const SectionReader& reader) { return Flat(S::load(reader)); }
+    void validate(std::string_view source, const Progress& progress = {}) const { space_.validate(source, progress); }
+
+private:
+    /// Rows per block that stays in cache while all queries of a batch pass over it: half of a small second-level cache.
+    std::size_t block_rows() const noexcept {
+        constexpr std::size_t bytes = std::size_t{256} << 10;
+        return std::clamp(bytes / std::max<std::size_t>(space_.row_bytes(), 1), std::size_t{64}, std::size_t{4096});
+    }
+
+    template <class Scorer, Filter F, Collector C>
+    static SearchStats scan(const Scorer& scorer, const F& filter, scratch_type& scratch, C& collector, std::size_t first,
+                            std::size_t last, std::size_t row_bytes) {
+        auto& distances = scratch.distances;
+        for (std::size_t at = first; at < last; at += distances.size()) {
+            const std::size_t n = std::min(distances.size(), last - at);
+            scorer.run(at, n, distances.data());
+            Distance bound = collector.bound();
+            for (std::size_t i = 0; i < n; ++i) {
+                if (distances[i] > bound) continue;  // a NaN is offered: it counts as infinitely far
+                const auto slot = static_cast<Slot>(at + i);
+                if (!filter.allows(slot)) continue;
+                collector.offer(slot, distances[i]);
+                bound = collector.bound();
+            }
+        }
+        return scored(last - first, row_bytes);
+    }
+
+    template <class Scorer, Filter F, Collector C>
+    SearchStats scan(const Scorer& scorer, const F& filter, scratch_type& scratch, C& collector, std::size_t first,
+                     std::size_t last) const {
+        return scan(scorer, filter, scratch, collector, first, last, space_.row_bytes());
+    }
+
+    /// Only the rows that the filter allows.
+    template <class Scorer, Filter F, Collector C>
+    SearchStats pick(const Scorer& scorer, const F& filter, scratch_type& scratch, C& collector) const {
+        std::size_t total = 0;
+        std::size_t waiting = 0;
+        const auto flush = [&] {
+            scorer.gather({scratch.slots.data(), waiting}, scratch.distances.data());
+            for (std::size_t i = 0; i < waiting; ++i)
+                if (!(scratch.distances[i] > collector.bound())) collector.offer(scratch.slots[i], scratch.distances[i]);
+            total += waiting;
+            waiting = 0;
+        };
+        const auto take = [&](std::size_t slot) {
+            scratch.slots[waiting++] = static_cast<Slot>(slot);
+            if (waiting == scratch.slots.size()) flush();
+        };
+        if constexpr (requires { filter.bits(); }) {
+            filter.bits().for_each_set([&](std::size_t slot) {
+                if (slot < size()) take(slot);
+            });
+        } else {
+            for (std::size_t slot = 0; slot < size(); ++slot)
+                if (filter.allows(static_cast<Slot>(slot))) take(slot);
+        }
+        flush();
+        return scored(total, space_.row_bytes());
+    }
+
+    /// Every row against every query, a block of rows at a time.
+    SearchStats search_cached(MatrixView<const Query> queries, const NoParams& params,
+                              std::span<const BitsetFilter> filters, scratch_type& scratch,
+                              std::span<TopK<Distance>> nearest) const {
+        SearchStats stats;
+        if (!filters.empty()) {
+            for (std::size_t j = 0; j < queries.rows(); ++j)
+                stats += search(queries[j], params, filters[filters.size() == 1 ? 0 : j], scratch, nearest[j]);
+            return stats;
+        }
+        for (std::size_t first = 0; first < size(); first += block_rows()) {
+            const std::size_t last = std::min(size(), first + block_rows());
+            for (std::size_t j = 0; j < queries.rows(); ++j)
+                stats += scan(space_.scorer(queries[j]), AllowAll{}, scratch, nearest[j], first, last);
+        }
+        return stats;
+    }
+
+    /// A tile scores all rows, allowed or not: not worth it when the filters allow few.
+    bool worth_a_tile(std::span<const BitsetFilter> filters) const noexcept {
+        std::size_t allowed = 0;
+        for (const auto& filter : filters) allowed += filter.count(size());
+        return filters.empty() || allowed >= filters.size() * size() / 8;
+    }
+
+    SearchStats search_tiles(MatrixView<const Query> queries, std::span<const BitsetFilter> filters,
+                             scratch_type& scratch, std::span<TopK<Distance>> nearest) const
+        requires TileSpace<S>
+    {
+        auto& tile = scratch.tile;
+        tile.load(space_, queries);
+        for (std::size_t j = 0; j < queries.rows(); ++j) tile.bound(j, nearest[j].bound(), nearest[j].full());
+        scratch.hits.reserve_discarding(tile.max_rows() * tile.lanes());
+        for (std::size_t first = 0; first < size(); first += block_rows()) {
+            const std::size_t count = std::min(block_rows(), size() - first);
+            tile.block(space_, first, count);
+            for (std::size_t panel = 0; panel * tile.lanes() < queries.rows(); ++panel)
+                for (std::size_t at = 0; at < count; at += tile.max_rows())
+                    score_tile(queries, filters, scratch, nearest, panel, first, at, std::min(tile.max_rows(), count - at));
+        }
+        return scored(size() * queries.rows(), space_.row_bytes());
+    }
+
+    void score_tile(MatrixView<const Query> queries, std::span<const BitsetFilter> filters, scratch_type& scratch,
+                    std::span<TopK<Distance>> nearest, std::size_t panel, std::size_t first, std::size_t at,
+                    std::size_t count) const
+        requires TileSpace<S>
+    {
+        auto& tile = scratch.tile;
+        const std::size_t hits = tile.score(panel, at, count, scratch.hits.data());
+        for (std::size_t h = 0; h < hits; ++h) {
+            const std::size_t j = panel * tile.lanes() + scratch.hits[h].lane;
+            if (j >= queries.rows()) continue;
+            const auto slot = static_cast<Slot>(first + at + scratch.hits[h].row);
+            if (!filters.empty() && !filters[filters.size() == 1 ? 0 : j].allows(slot)) continue;
+            nearest[j].offer(slot, space_.scorer(queries[j])(slot));
+            tile.bound(j, nearest[j].bound(), nearest[j].full());
+        }
+    }
+
+    static SearchStats scored(std::size_t rows, std::size_t row_bytes) noexcept {
+        SearchStats stats;
+        stats.distances = rows;
+        stats.bytes = rows * row_bytes;
+        return stats;
+    }
+
+    S space_;
+    NoParams params_;
+};
+
+}  // namespace kith

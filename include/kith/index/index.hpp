@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Index concept: a structure over a space, with one primitive.
+//
+//     stats = index.search(query, params, filter, scratch, collector)
+//
+// searches one query on one thread, const and re-entrant: parameters, filter, scratch and collector are arguments, what it did is the return value,
+// and nothing in the index changes. Batches, threads, ids, files and Python are written once, above it
+// (index/search.hpp, index/keyed.hpp, any/), so that an index file holds its algorithm and little else.
+//
+// The result contract: through a TopK of capacity c the search offers at least the rows that make min(c, eligible) results.
+// Refinements name the extra abilities; a capability is a concept check, never a flag or a method that throws.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "kith/core/executor.hpp"
+#include "kith/core/params.hpp"
+#include "kith/core/progress.hpp"
+#include "kith/core/results.hpp"
+#include "kith/core/topk.hpp"
+#include "kith/filter/filter.hpp"
+#include "kith/space/space.hpp"
+#include "kith/storage/sections.hpp"
+
+namespace kith {
+
+template <class I>
+using distance_of = typename I::space_type::distance_type;
+template <class I>
+using query_of = typename I::space_type::query_type;
+
+/// scratch_type holds what a search needs to remember; it grows to the largest search it served and then allocates nothing more.
+template <class I>
+concept Index =
+    std::movable<I> && Space<typename I::space_type> && Params<typename I::search_params> &&
+    std::default_initializable<typename I::scratch_type> &&
+    requires(const I& index, std::span<const query_of<I>> query, const typename I::search_params& params,
+             const BitsetFilter& some, typename I::scratch_type& scratch, TopK<distance_of<I>>& nearest,
+             WithinRadius<distance_of<I>>& near) {
+        { I::kind } -> std::convertible_to<std::string_view>;
+        { index.space() } -> std::same_as<const typename I::space_type&>;
+        { index.size() } -> std::same_as<std::size_t>;
+        { index.search(query, params, AllowAll{}, scratch, nearest) } -> std::same_as<SearchStats>;
+        { index.search(query, params, some, scratch, nearest) } -> std::same_as<SearchStats>;
+        { index.search(query, params, AllowAll{}, scratch, near) } -> std::same_as<SearchStats>;
+        { index.search(query, params, some, scratch, near) } -> std::same_as<SearchStats>;
+    };
+
+/// Made from a space. Deterministic: same rows, parameters and seed, same bytes, whatever the number of threads.
+template <class I>
+concept Buildable =
+    Index<I> && Params<typename I::build_params> &&
+    requires(typename I::space_type space, const typename I::build_params& params, std::uint64_t seed,
+             Executor& executor, const Progress& progress) {
+        { I::build(std::move(space), params, seed, executor, progress) } -> std::same_as<I>;
+    };
+
+/// Takes rows after it was built; they get the slots size(), size() + 1, ...
+template <class I>
+concept Insertable = Index<I> && requires(I& index, typename I::space_type::rows_view rows, Executor& executor,
+                                          const Progress& progress) {
+    { index.insert(rows, executor, progress) };
+};
+
+/// Gives a slot up: the last row moves into the hole, so that slots stay dense. own_rows() makes the memory the index's own where it is
+/// borrowed or mapped; after it, remove() cannot fail.
+template <class I>
+concept Removable = Index<I> && requires(I& index, Slot slot) {
+    { index.own_rows() };
+    { index.remove(slot) };
+};
+
+/// Several queries in one pass, where that is cheaper than one after the other.
+template <class I>
+concept BlockSearchable =
+    Index<I> && requires(const I& index, MatrixView<const query_of<I>> queries,
+                         const typename I::search_params& params, std::span<const BitsetFilter> filters,
+                         typename I::scratch_type& scratch, std::span<TopK<distance_of<I>>> nearest) {
+        { I::min_block } -> std::convertible_to<std::size_t>;  // fewer queries than this are searched one by one
+        { index.search_block(queries, params, filters, scratch, nearest) } -> std::same_as<SearchStats>;
+    };
+
+/// save() adds sections; load() is memory-safe for any bytes; validate() throws Error{corrupt} where they make no sense.
+template <class I>
+concept Persistable = Index<I> && requires(const I& index, SectionWriter& writer, const SectionReader& reader,
+                                           const Progress& progress) {
+    { index.save(writer) };
+    { I::load(reader) } -> std::same_as<I>;
+    { index.validate(std::string_view{}, progress) };
+    { index.params() } -> std::same_as<const typename I::build_params&>;
+};
+
+}  // namespace kith

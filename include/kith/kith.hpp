@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// All of kith that is compiled for types you name, one line a layer, in the order of the layers (docs/ARCHITECTURE.md).
+// An index whose type is known only at run time, from a spec string or a file: include kith/any/registry.hpp.
+#pragma once
+
+#include "kith/core/executor.hpp"      // core: slots, matrices, buffers, collectors, results, parameters, threads
+#include "kith/core/random.hpp"
+#include "kith/simd/kernels.hpp"       // simd: kernels, one table for each instruction set
+#include "kith/metric/metric.hpp"      // metric: l2, euclidean, ip, cosine, l1, hamming, jaccard, your own
+#include "kith/storage/rows.hpp"       // storage: rows owned, borrowed or mapped; index files; vector files
+#include "kith/storage/vector_files.hpp"
+#include "kith/space/dense.hpp"        // space: a metric over rows
+#include "kith/filter/filter.hpp"      // filter: what may be returned
+#include "kith/index/flat.hpp"         // index: structures over a space, ids, batches
+#include "kith/index/keyed.hpp"

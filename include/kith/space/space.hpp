@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Space and Scorer concepts: the one seam that every index is written against.
+//
+// A space is rows plus the knowledge of how to measure them: metric x codec x rows. Binding a query gives a scorer, which answers one
+// question, "how far is slot i?", in three shapes. An index never sees a metric, an element type or a codec; a codec never sees
+// an index. distance_type is float, or int32 where the space is exact in integers (8-bit rows, Hamming).
+//
+//   scorer(slot)                  one distance
+//   scorer.gather(slots, out)     many slots in any order, prefetching ahead: graphs, filtered scans
+//   scorer.run(first, count, out) contiguous slots: Flat, inverted lists
+//
+// The three agree to the bit. A scorer borrows its query and its space, costs no allocation, and is used by one thread.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "kith/core/types.hpp"
+
+namespace kith {
+
+template <class S>
+concept Scorer = requires(const S& scorer, Slot slot, std::span<const Slot> slots, std::size_t count,
+                          typename S::distance_type* out) {
+    { scorer(slot) } -> std::same_as<typename S::distance_type>;
+    { scorer.gather(slots, out) };
+    { scorer.run(slot, count, out) };
+};
+
+template <class S>
+concept Space = std::movable<S> && requires(const S& space, std::span<const typename S::query_type> query,
+                                            std::span<typename S::query_type> row, Slot a, Slot b, double number) {
+    typename S::distance_type;
+    { space.size() } -> std::same_as<std::size_t>;
+    { space.dim() } -> std::same_as<std::size_t>;         // elements of a query
+    { space.dimensions() } -> std::same_as<std::size_t>;  // of the vector: 8 dim() for packed bits
+    { space.label() } -> std::same_as<std::string>;       // "l2/f32": goes in files, specs and messages
+    { space.row_bytes() } -> std::same_as<std::size_t>;   // read to score one row
+    { space.memory_bytes() } -> std::same_as<std::size_t>;  // everything it holds or borrows
+    { space.scorer(query) } -> Scorer;
+    { space.distance(a, b) } -> std::same_as<typename S::distance_type>;
+    { space.read_query(a, row) };                         // a stored row as a query
+    { space.report(number) } -> std::same_as<double>;     // internal distance -> the user's number
+    { space.internal(number) } -> std::same_as<double>;   // and back
+};
+
+/// Rows can be added at the end (slots are dense), overwritten by another row, and dropped from the end.
+template <class S>
+concept GrowableSpace = Space<S> && requires(S& space, typename S::rows_view rows, Slot from, Slot to, std::size_t n) {
+    { space.append(rows) };
+    { space.own_rows() };  // no longer borrowed or mapped: after it, the two below cannot fail
+    { space.move_row(from, to) };
+    { space.truncate(n) };
+};
+
+}  // namespace kith
