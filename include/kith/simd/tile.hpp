@@ -178,8 +178,8 @@ private:
             constexpr std::size_t r = decltype(row)::value;
             const auto s = Isa::broadcast(scale[first + r]);
             const auto b = Isa::broadcast(bias[first + r]);
-            bits[r] = Isa::less_bits(Isa::fma(s, sums.v[r][0], b), limit0) |
-                      Isa::less_bits(Isa::fma(s, sums.v[r][1], b), limit1) << Isa::width;
+            bits[r] = Isa::not_ge_bits(Isa::fma(s, sums.v[r][0], b), limit0) |
+                      Isa::not_ge_bits(Isa::fma(s, sums.v[r][1], b), limit1) << Isa::width;
             any |= bits[r];
         });
         return any == 0 ? 0 : append_hits<Ops, R>(bits, first, hits);

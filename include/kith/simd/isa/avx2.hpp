@@ -71,8 +71,8 @@ struct Isa<arch::Avx2> {
     }
 
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(_mm256_fmadd_ps(a, b, c)); }
-    static KITH_SIMD_INLINE std::uint32_t less_bits(F a, F b) noexcept {
-        return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)));
+    static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
+        return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NGE_UQ)));
     }
 
     /// Order: halves, then (0+2) + (1+3).

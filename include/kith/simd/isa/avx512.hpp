@@ -75,8 +75,8 @@ struct Avx512Isa {
     }
 
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(_mm512_fmadd_ps(a, b, c)); }
-    static KITH_SIMD_INLINE std::uint32_t less_bits(F a, F b) noexcept {
-        return _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ));
+    static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
+        return _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_NGE_UQ));
     }
 
     /// Order: halves, halves again, then (0+2) + (1+3).

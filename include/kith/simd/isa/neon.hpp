@@ -68,9 +68,9 @@ struct Isa<arch::Neon> {
     }
 
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(vfmaq_f32(c, a, b)); }
-    static KITH_SIMD_INLINE std::uint32_t less_bits(F a, F b) noexcept {
+    static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         const uint32x4_t weight = {1, 2, 4, 8};
-        return vaddvq_u32(vandq_u32(vcltq_f32(a, b), weight));
+        return vaddvq_u32(vandq_u32(vmvnq_u32(vcgeq_f32(a, b)), weight));
     }
 
     /// Order: (0+1) + (2+3).

@@ -74,8 +74,8 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(_mm_add_ps(_mm_mul_ps(a, b), c)); }
 
     /// Bit j: a[j] < b[j].
-    static KITH_SIMD_INLINE std::uint32_t less_bits(F a, F b) noexcept {
-        return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmplt_ps(a, b)));
+    static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
+        return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmpnge_ps(a, b)));
     }
 
     /// The sums of `group` registers, and of one. The two add in the same order: (0+2) + (1+3) of the 4-lane sums.
