@@ -22,6 +22,7 @@
 #include <concepts>
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -143,15 +144,27 @@ public:
     static constexpr std::string_view name = "custom";
 
     explicit CustomMetric(F distance) : distance_(std::move(distance)) {}
+    CustomMetric(const CustomMetric&) = default;
+    CustomMetric(CustomMetric&&) = default;
+    // A lambda that captures cannot be assigned, only made anew.
+    CustomMetric& operator=(const CustomMetric& other) {
+        if (this != &other) distance_.emplace(*other.distance_);
+        return *this;
+    }
+    CustomMetric& operator=(CustomMetric&& other) {
+        if (this != &other) distance_.emplace(std::move(*other.distance_));
+        return *this;
+    }
+    ~CustomMetric() = default;
 
     template <class T>
         requires std::invocable<const F&, const T*, const T*, std::size_t>
     float operator()(const T* a, const T* b, std::size_t dim) const {
-        return distance_(a, b, dim);
+        return (*distance_)(a, b, dim);
     }
 
 private:
-    [[no_unique_address]] F distance_;
+    std::optional<F> distance_;  // never empty
 };
 
 }  // namespace kith
