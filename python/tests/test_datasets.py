@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public sets' download against a server on this machine that serves small sets of the same layout.
+"""The public sets' download against a server on this machine that serves small sets alike.
 
 Nothing is loosened for the tests but the shapes: the same code fetches, extracts and checks.
 """

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kith: nearest-neighbour search over vectors.
+
+    index = kith.build("flat", base, metric="l2")     # numpy (n, d); used where it lies
+    result = index.search(queries, k=10)              # result.ids, .distances, .counts, .stats
+    index.save("base.kith"); index = kith.load("base.kith")
+"""
+
+from ._api import build, load, verify
+from ._core import (
+    AlreadyExistsError,
+    CancelledError,
+    CorruptError,
+    DimensionError,
+    Error,
+    FileError,
+    Index,
+    InvalidArgumentError,
+    NotFiniteError,
+    NotFoundError,
+    OutOfMemoryError,
+    Result,
+    SearchStats,
+    TypeMismatchError,
+    UnsupportedError,
+    VersionError,
+    __version__,
+    from_bytes,
+    instruction_set,
+    instruction_sets,
+    kinds,
+    metrics,
+)
+from ._results import RangeResult
+from .io import read_vectors, write_vectors
+
+__all__ = [
+    "AlreadyExistsError",
+    "CancelledError",
+    "CorruptError",
+    "DimensionError",
+    "Error",
+    "FileError",
+    "Index",
+    "InvalidArgumentError",
+    "NotFiniteError",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "RangeResult",
+    "Result",
+    "SearchStats",
+    "TypeMismatchError",
+    "UnsupportedError",
+    "VersionError",
+    "__version__",
+    "build",
+    "from_bytes",
+    "instruction_set",
+    "instruction_sets",
+    "kinds",
+    "load",
+    "metrics",
+    "read_vectors",
+    "verify",
+    "write_vectors",
+]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kith.build, kith.load and kith.verify: arguments made ready for the compiled part."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union
+
+from . import _core
+from .io import read_vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+PathLike = Union[str, "os.PathLike[str]"]
+Progress = Callable[[str, int, int], Any]
+
+os.register_at_fork(after_in_child=_core._after_fork)
+
+
+class _FileMissingError(_core.FileError, FileNotFoundError):
+    """No such file: a kith.FileError that is a FileNotFoundError too."""
+
+
+_FileMissingError.__module__, _FileMissingError.__qualname__ = "kith", "FileMissingError"
+
+
+def usable_threads() -> int:
+    """How many threads this process may run at once (its CPU affinity counts)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _spec_with(spec: str, params: dict[str, Any]) -> str:
+    """Build parameters given as keywords, appended to those in the spec string."""
+    if not params:
+        return spec
+    words = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in params.items()]
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^)]*)\))?(.*)", spec, re.DOTALL)
+    if match is None:
+        return spec  # for the parser to complain about
+    kind, written, rest = match.groups()
+    return f"{kind}({','.join(filter(None, [(written or '').strip(), *words]))}){rest}"
+
+
+def _existing(path: PathLike) -> PathLike:
+    if isinstance(path, (str, bytes, os.PathLike)) and not os.path.lexists(path):
+        raise _FileMissingError(f"no such file: {os.fsdecode(path)}")
+    return path
+
+
+def build(
+    spec: str,
+    base: Union[ArrayLike, PathLike],
+    metric: Optional[str] = None,
+    threads: Optional[int] = None,
+    seed: int = 0,
+    ids: Optional[ArrayLike] = None,
+    copy: bool = False,
+    not_finite: Literal["reject", "allow"] = "reject",
+    progress: Optional[Progress] = None,
+    **build_params: Any,
+) -> _core.Index:
+    """An index over the rows of `base`.
+
+    spec      which index, e.g. "flat"; its parameters follow in parentheses or as keywords
+    base      (n, d) array of float32, float16, bfloat16 (ml_dtypes), int8 or uint8; for metrics hamming and jaccard
+              uint8 that numpy.packbits made. Or the path of a vector file, which is mapped, not read.
+              A C-contiguous array is used where it lies: do not change it while the index lives.
+    metric    "l2" (squared; the default unless the spec says otherwise), "euclidean", "ip", "cosine", "l1", "hamming",
+              "jaccard"
+    threads   how many; None: all that this process may use
+    seed      the same seed and rows give the same index, whatever the number of threads
+    ids       int64 (n,), not negative, all different; None: 0 .. n - 1
+    copy      own a copy of the rows
+    not_finite  "reject" refuses NaN and infinity, "allow" does not look
+    progress  called with (phase, done, total) now and then; False ends the work with CancelledError
+    """
+    if isinstance(base, (str, os.PathLike)):
+        base = read_vectors(base)
+    if not isinstance(spec, str):
+        raise _core.TypeMismatchError(f"spec must be a string such as 'flat', not {type(spec).__name__}")
+    return _core.build(_spec_with(spec, build_params), base, metric or "", threads, seed, ids, copy, not_finite, progress)
+
+
+def load(path: PathLike, mmap: bool = True, verify: bool = False, progress: Optional[Progress] = None) -> _core.Index:
+    """The index in a file that save wrote.
+
+    mmap      map the file, so that rows are read when they are needed and shared between processes; False reads it all
+    verify    check every checksum and the meaning of every section first
+    """
+    return _core.load(_existing(path), mmap, verify, progress)
+
+
+def verify(path: PathLike, progress: Optional[Progress] = None) -> None:
+    """Reads a whole index file and raises at the first damage (CorruptError, VersionError)."""
+    _core.verify(_existing(path), progress)

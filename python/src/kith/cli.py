@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: kith build, search, info, verify, datasets, version.
+
+Tables go to the standard output, progress and errors to the standard error; with --json the standard output is one JSON object.
+Exit codes: 0 done, 1 a damaged file, 2 bad usage or input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator, Optional
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import kith
+
+from . import _core
+from ._api import usable_threads
+from ._evaluate import recall
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Nearest-neighbour search over vectors.")
+datasets_app = typer.Typer(no_args_is_help=True, help="Public data sets.")
+app.add_typer(datasets_app, name="datasets")
+
+DAMAGE = (kith.CorruptError, kith.VersionError)
+
+JsonOption = typer.Option(False, "--json", help="Print one JSON object and nothing else to the standard output.")
+ThreadsOption = typer.Option(None, "--threads", "-t", min=1, help="How many threads; all by default.", show_default=False)
+ParamOption = typer.Option(None, "--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated.")
+
+
+def out() -> Console:
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+def emit(as_json: bool, facts: dict[str, Any], table: Callable[[], Table]) -> None:
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        out().print(table())
+
+
+def reported(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors become one line and an exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+            return
+        except kith.Error as error:
+            message, code, status = str(error), error.code, 1 if isinstance(error, DAMAGE) else 2
+        except OSError as error:
+            message, code, status = str(error), "io", 2
+        except KeyboardInterrupt:
+            message, code, status = "interrupted", "cancelled", 130
+        if kwargs.get("as_json"):
+            print(json.dumps({"error": {"code": code, "message": message}}))
+        err().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+        raise typer.Exit(status)
+
+    return wrapper
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A callback for kith's progress reports, drawn on the standard error; one bar a phase."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err(), transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(phase, total=total)
+            progress.update(tasks[phase], completed=done, total=total)
+
+        yield report
+
+
+def parse_params(params: Optional[list[str]]) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for text in params or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise kith.InvalidArgumentError(f"--param expects NAME=VALUE, not '{text}'")
+        if name in parsed:
+            raise kith.InvalidArgumentError(f"--param {name} is given twice")
+        parsed[name] = _core._convert_param(value)
+    return parsed
+
+
+def limited(rows: np.ndarray, limit: Optional[int]) -> np.ndarray:
+    return rows if limit is None else rows[:limit]
+
+
+def size_text(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+
+
+def fact_table(title: str, facts: dict[str, Any]) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False, title_style="bold")
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if isinstance(value, float):
+            text = f"{value:,.6g}"
+        elif isinstance(value, int) and not isinstance(value, bool):
+            text = f"{value:,}"
+        elif isinstance(value, list):
+            text = ", ".join(str(x["name"]) if isinstance(x, dict) else str(x) for x in value) or "none"
+        else:
+            text = str(value)
+        table.add_row(name.replace("_", " "), escape(text))
+    return table
+
+
+@app.command()
+@reported
+def build(
+    spec: str = typer.Argument(..., help="Which index, e.g. flat."),
+    base: str = typer.Argument(..., help="The vectors: .npy, .fvecs, .bvecs, .fbin, .f16bin, .u8bin, .i8bin or file.hdf5[:train]."),
+    output: Path = typer.Argument(..., help="The index file to write."),
+    metric: Optional[str] = typer.Option(None, "--metric", "-m", help="l2 (the default), euclidean, ip, cosine, l1, hamming or jaccard."),
+    threads: Optional[int] = ThreadsOption,
+    seed: int = typer.Option(0, "--seed", min=0),
+    param: Optional[list[str]] = ParamOption,
+    limit: Optional[int] = typer.Option(None, "--limit", min=0, help="Take the first so many rows only."),
+    as_json: bool = JsonOption,
+) -> None:
+    """Build an index over the vectors of a file and save it."""
+    rows = limited(kith.read_vectors(base), limit)
+    with progress_bar() as report:
+        start = time.perf_counter()
+        index = kith.build(spec, rows, metric=metric, threads=threads, seed=seed, progress=report, **parse_params(param))
+        built = time.perf_counter()
+        index.save(output, progress=report)
+        saved = time.perf_counter()
+    facts = {
+        "spec": index.spec,
+        "rows": index.size,
+        "dim": index.dim,
+        "threads": threads or usable_threads(),
+        "build_seconds": built - start,
+        "save_seconds": saved - built,
+        "file": str(output),
+        "file_bytes": output.stat().st_size,
+    }
+    emit(as_json, facts, lambda: fact_table("built", facts))
+
+
+def run_search(
+    index: kith.Index, queries: np.ndarray, k: int, threads: Optional[int], batch: int, params: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int], float]:
+    """Ids, distances, counts, summed statistics, and the seconds spent in search."""
+    columns = min(k, index.size)
+    ids = np.empty((len(queries), columns), np.int64)
+    distances = np.empty((len(queries), columns), np.float32)
+    counts = np.empty(len(queries), np.uint32)
+    stats = dict.fromkeys(("distances", "hops", "lists", "reads", "bytes"), 0)
+    seconds = 0.0
+    with progress_bar() as report:
+        for first in range(0, max(len(queries), 1), batch):
+            block = slice(first, first + batch)
+            start = time.perf_counter()
+            found = index.search(queries[block], k=k, threads=threads, **params)
+            seconds += time.perf_counter() - start
+            ids[block], distances[block], counts[block] = found.ids, found.distances, found.counts
+            for name in stats:
+                stats[name] += getattr(found.stats, name)
+            report("searching", min(first + batch, len(queries)), len(queries))
+    return ids, distances, counts, stats, seconds
+
+
+def neighbour_table(ids: np.ndarray, distances: np.ndarray, counts: np.ndarray, show: int) -> Table:
+    table = Table(title="nearest neighbours", title_justify="left", title_style="bold")
+    for name in ("query", "rank", "id", "distance"):
+        table.add_column(name, justify="right")
+    for query in range(min(show, len(ids))):
+        for rank in range(int(counts[query])):
+            table.add_row(str(query) if rank == 0 else "", str(rank + 1), str(ids[query, rank]), f"{distances[query, rank]:.6g}")
+        table.add_section()
+    return table
+
+
+@app.command()
+@reported
+def search(
+    index: str = typer.Argument(..., help="An index file."),
+    queries: str = typer.Argument(..., help="The queries, in any format that build reads; of .hdf5 the data set test."),
+    k: int = typer.Option(10, "-k", help="How many neighbours."),
+    threads: Optional[int] = ThreadsOption,
+    ground_truth: Optional[str] = typer.Option(
+        None, "--gt", help="True neighbours (.ivecs, .ibin, .npy, or neighbors of .hdf5): prints recall@k; rows as near as the k-th count."
+    ),
+    output: Optional[str] = typer.Option(None, "--out", "-o", help="Write the ids: .npy, .ivecs or .ibin."),
+    distances_output: Optional[str] = typer.Option(None, "--out-distances", help="Write the distances: .npy, .fvecs or .fbin."),
+    param: Optional[list[str]] = ParamOption,
+    limit: Optional[int] = typer.Option(None, "--limit", min=0, help="Take the first so many queries only."),
+    batch: int = typer.Option(1000, "--batch", min=1, help="Queries searched at once."),
+    show: int = typer.Option(1, "--show", min=0, help="Print the neighbours of the first so many queries."),
+    mmap: bool = typer.Option(True, "--mmap/--no-mmap", help="Map the index file, or read it all first."),
+    as_json: bool = JsonOption,
+) -> None:
+    """Search an index file for the nearest neighbours of every query of a file."""
+    rows = limited(kith.read_vectors(queries, dataset="test"), limit)
+    truth = kith.read_vectors(ground_truth, dataset="neighbors") if ground_truth else None
+    opened = kith.load(index, mmap=mmap)
+    ids, distances, counts, stats, seconds = run_search(opened, rows, k, threads, batch, parse_params(param))
+    facts: dict[str, Any] = {
+        "spec": opened.spec,
+        "rows": opened.size,
+        "queries": len(rows),
+        "k": k,
+        "threads": threads or usable_threads(),
+        "instruction_set": kith.instruction_set(),
+        "seconds": seconds,
+        "queries_per_second": len(rows) / seconds if seconds else 0.0,
+        "distances_per_query": stats["distances"] / max(len(rows), 1),
+        "stats": stats,
+    }
+    if truth is not None:
+        facts["recall"] = recall(opened, rows, ids, truth, k)
+    if output:
+        kith.write_vectors(output, ids)
+        facts["out"] = output
+    if distances_output:
+        kith.write_vectors(distances_output, distances)
+        facts["out_distances"] = distances_output
+    if as_json:
+        print(json.dumps(facts))
+        return
+    if show and len(rows):
+        out().print(neighbour_table(ids, distances, counts, show))
+    shown = {f"recall@{k}" if name == "recall" else name: value for name, value in facts.items() if name != "stats"}
+    out().print(fact_table("search", shown))
+
+
+@app.command()
+@reported
+def info(index: str = typer.Argument(..., help="An index file."), as_json: bool = JsonOption) -> None:
+    """Say what an index file holds."""
+    opened = kith.load(index)
+    facts = {
+        "file": index,
+        "file_bytes": os.path.getsize(index),
+        "spec": opened.spec,
+        "kind": opened.kind,
+        "metric": opened.metric,
+        "element_type": opened.element_type,
+        "rows": opened.size,
+        "dim": opened.dim,
+        "memory_bytes": opened.memory_bytes,
+        "search_params": opened.search_params(),
+    }
+    facts.update({name: value for name, value in opened.describe().items() if name not in facts})
+    emit(as_json, facts, lambda: fact_table("index", facts))
+
+
+@app.command()
+@reported
+def verify(index: str = typer.Argument(..., help="An index file."), as_json: bool = JsonOption) -> None:
+    """Read a whole index file and check every checksum and what it means. Exit code 1: damaged."""
+    with progress_bar() as report:
+        start = time.perf_counter()
+        kith.verify(index, progress=report)
+        seconds = time.perf_counter() - start
+    facts = {"file": index, "file_bytes": os.path.getsize(index), "intact": True, "seconds": seconds}
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        out().print(f"[green]intact[/]: {escape(index)} ({size_text(facts['file_bytes'])}, {seconds:.3f} s)", soft_wrap=True)
+
+
+def version_facts() -> dict[str, Any]:
+    return {
+        "version": kith.__version__,
+        "instruction_set": kith.instruction_set(),
+        "instruction_sets": kith.instruction_sets(),
+        "indexes": kith.kinds(),
+        "metrics": kith.metrics(),
+    }
+
+
+@app.command()
+@reported
+def version(as_json: bool = JsonOption) -> None:
+    """Print the version and the instruction sets."""
+    facts = version_facts()
+    emit(as_json, facts, lambda: fact_table("kith", facts))
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        facts = version_facts()
+        available = ", ".join(facts["instruction_sets"])
+        print(f"kith {facts['version']} ({facts['instruction_set']}; available: {available})")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: bool = typer.Option(False, "--version", callback=print_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()
