@@ -47,13 +47,13 @@ AnyMatrix erase(MatrixView<const T> rows) noexcept {
 }
 
 struct BuildOptions {
-    std::string metric;                // "l2" unless the spec says it
+    std::string metric = {};           // "l2" unless the spec says it
     std::uint64_t seed = 0;
     bool copy = false;                 // own a copy of the rows rather than borrow them
     NotFinite not_finite = NotFinite::reject;
-    std::shared_ptr<const void> keep_alive;  // owner of borrowed rows
-    std::span<const Id> ids;           // one for each row; empty: 0 .. n-1
-    Progress progress;
+    std::shared_ptr<const void> keep_alive = {};  // owner of borrowed rows
+    std::span<const Id> ids = {};      // one for each row; empty: 0 .. n-1
+    Progress progress = {};
 };
 
 /// What a search needs to remember, opaque. Made by AnyIndex::context(), used by one caller at a time, for that index.

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <span>
@@ -46,7 +45,8 @@ public:
         const bool huge = policy.huge_pages && bytes_ >= policy.huge_page_threshold;
         const std::size_t align = huge ? huge_page : alignment;
         bytes_ = (bytes_ + align - 1) / align * align;
-        data_ = static_cast<T*>(std::aligned_alloc(align, bytes_));
+        align_ = align;
+        data_ = static_cast<T*>(::operator new(bytes_, std::align_val_t{align}, std::nothrow));
         if (data_ == nullptr) fail(ErrorCode::out_of_memory, "cannot allocate ", bytes_, " bytes");
 #if defined(__linux__)
         if (huge) ::madvise(static_cast<void*>(data_), bytes_, MADV_HUGEPAGE);  // a refusal costs nothing but speed
@@ -62,7 +62,9 @@ public:
     }
     AlignedBuffer(const AlignedBuffer&) = delete;
     AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-    ~AlignedBuffer() { std::free(static_cast<void*>(data_)); }
+    ~AlignedBuffer() {
+        if (data_ != nullptr) ::operator delete(static_cast<void*>(data_), std::align_val_t{align_});
+    }
 
     T* data() noexcept { return data_; }
     const T* data() const noexcept { return data_; }
@@ -89,11 +91,13 @@ private:
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
         std::swap(bytes_, other.bytes_);
+        std::swap(align_, other.align_);
     }
 
     T* data_ = nullptr;
     std::size_t size_ = 0;
     std::size_t bytes_ = 0;
+    std::size_t align_ = alignment;
 };
 
 }  // namespace kith

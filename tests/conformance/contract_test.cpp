@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The contract of every index over every space: results against brute force, filters, ranges, changes, files, threads.
+#include "conformance/conformance.hpp"
+#include "support/allocations.hpp"
+#include "support/catch.hpp"
+#include "support/temp_dir.hpp"
+
+namespace {
+
+using namespace test;  // NOLINT
+
+/// Checks all results of a search against brute force over base.
+void check_results(const Combination& c, const Results& results, const Vectors& base, const Vectors& queries, std::size_t k,
+                   const std::vector<Id>& ids = {}) {
+    REQUIRE(results.k() == std::min(k, base.rows()));
+    for (std::size_t q = 0; q < queries.rows(); ++q) {
+        const auto expected = brute_force(c.metric, base, queries, q, [](Id) { return true; }, ids);
+        INFO(c.name() << " n=" << base.rows() << " d=" << base.cols() << " k=" << k << " query " << q);
+        REQUIRE(same_neighbours(c.metric, results.ids(q), results.distances(q), expected, k, tolerance(c)));
+    }
+}
+
+}  // namespace
+
+TEST_CASE("every index finds what brute force finds, whatever n, d, k and the batch") {
+    for (const auto& c : combinations())
+        for (const std::size_t n : {0, 1, 2, 65, 700})
+            for (const std::size_t d : {1, 7, 33, 100}) {
+                const auto base = Vectors::whole(c.type, n, d, n + d);
+                const auto index = build(c, base);
+                REQUIRE(index.size() == n);
+                for (const std::size_t nq : {1, 3, 37}) {
+                    const auto queries = Vectors::whole(c.type, nq, d, 1000 + nq);
+                    for (const std::size_t k : {std::size_t{1}, std::size_t{10}, n + 5})
+                        check_results(c, index.search(queries.view(), k, c.kind.exhaustive), base, queries, k);
+                }
+            }
+}
+
+TEST_CASE("equal rows come in the order of their ids, and only as many as asked for") {
+    for (const auto& c : combinations()) {
+        const auto base = Vectors::fill(c.type, 500, 24, [](std::size_t i) { return i / 24 < 300 ? 1.0 : static_cast<double>(i % 5); });
+        std::vector<Id> ids(base.rows());
+        for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<Id>(i * 7 % 500);  // a permutation
+        const auto index = build(c, base, inline_executor(), ids);
+        for (const std::size_t nq : {1, 20}) {
+            const auto queries = Vectors::fill(c.type, nq, 24, [](std::size_t) { return 1.0; });
+            for (const std::size_t k : {1, 5, 290, 500})
+                check_results(c, index.search(queries.view(), k, c.kind.exhaustive), base, queries, k, ids);
+        }
+    }
+}
+
+TEST_CASE("a batch, its queries one by one and five threads give the same bits") {
+    ThreadPool two(2);
+    ThreadPool five(5);
+    for (const auto& c : combinations()) {
+        if (!is_float(c.type)) continue;
+        for (const double offset : {0.0, 30.0}) {  // far from the origin: where |q|^2 + |x|^2 - 2 q.x cancels
+            const auto base = Vectors::normal(c.type, 900, 50, 1, offset);
+            const auto queries = Vectors::normal(c.type, 77, 50, 2, offset);
+            const auto index = build(c, base);
+            const auto batch = index.search(queries.view(), 10);
+            REQUIRE(identical(batch, index.search(queries.view(), 10, {}, {}, two)));
+            REQUIRE(identical(batch, index.search(queries.view(), 10, {}, {}, five)));
+            for (std::size_t q = 0; q < queries.rows(); ++q) {
+                const auto one = index.search(queries.row(q), 10);
+                INFO(c.name() << " offset " << offset << " query " << q);
+                REQUIRE(std::ranges::equal(one.ids(0), batch.ids(q)));
+                REQUIRE(std::ranges::equal(one.distances(0), batch.distances(q)));
+            }
+        }
+    }
+}
+
+TEST_CASE("results are right on rounded data too, within what rounding explains") {
+    for (const auto& c : combinations()) {
+        if (!is_float(c.type)) continue;
+        const auto base = Vectors::normal(c.type, 500, 60, 3);
+        const auto queries = Vectors::normal(c.type, 40, 60, 4);
+        const auto results = build(c, base).search(queries.view(), 10, c.kind.exhaustive);
+        for (std::size_t q = 0; q < queries.rows(); ++q) {
+            const auto expected = brute_force(c.metric, base, queries, q);
+            INFO(c.name() << " query " << q);
+            // Values up to about 250 (l2), 64 terms: 64 * 2^-24 relative to the sum of magnitudes.
+            REQUIRE(same_neighbours(c.metric, results.ids(q), results.distances(q), expected, 10, 1e-3));
+        }
+    }
+}
+
+TEST_CASE("filters of none, one, some and all; one for each query; never violated") {
+    for (const auto& c : combinations()) {
+        const std::size_t n = 400;
+        const auto base = Vectors::whole(c.type, n, 20, 5);
+        const auto index = build(c, base);
+        std::vector<Bitset> sets;
+        for (const std::size_t step : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{50}, n, n + 1}) {
+            std::vector<Id> ids;
+            for (std::size_t i = step == n + 1 ? n : step - 1; i < n; i += step) ids.push_back(static_cast<Id>(i));
+            sets.push_back(index.slots_of(ids));
+            REQUIRE(sets.back().count() == ids.size());
+        }
+        for (const std::size_t nq : {1, 30}) {
+            const auto queries = Vectors::whole(c.type, nq, 20, 6);
+            std::vector<BitsetView> each;
+            for (std::size_t q = 0; q < nq; ++q) each.push_back(sets[q % sets.size()]);
+            const auto mixed = index.search(queries.view(), 10, c.kind.exhaustive, each);
+            for (std::size_t s = 0; s < sets.size(); ++s) {
+                const BitsetView one = sets[s];
+                const auto shared = index.search(queries.view(), 10, c.kind.exhaustive, std::span(&one, 1));
+                for (std::size_t q = 0; q < nq; ++q) {
+                    const auto expected = brute_force(c.metric, base, queries, q, [&](Id id) { return sets[s].test(static_cast<std::size_t>(id)); });
+                    INFO(c.name() << " filter " << s << " query " << q);
+                    REQUIRE(shared.count(q) == std::min<std::size_t>(10, expected.size()));
+                    REQUIRE(same_neighbours(c.metric, shared.ids(q), shared.distances(q), expected, 10, tolerance(c)));
+                    if (q % sets.size() == s) REQUIRE(std::ranges::equal(mixed.ids(q), shared.ids(q)));
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("range search finds all rows within the radius, and those that a result says are at it") {
+    for (const auto& c : combinations()) {
+        const auto base = Vectors::whole(c.type, 300, 16, 7);
+        const auto queries = Vectors::whole(c.type, 5, 16, 8);
+        const auto index = build(c, base);
+        const auto context = index.context();
+        for (std::size_t q = 0; q < queries.rows(); ++q) {
+            const auto expected = brute_force(c.metric, base, queries, q);
+            const auto near = index.search(queries.row(q), 40, c.kind.exhaustive);
+            const double radius = static_cast<double>(near.distances(0)[39]);
+            const auto found = index.range_search(queries.row(q), radius, c.kind.exhaustive, {}, inline_executor(), *context);
+            INFO(c.name() << " query " << q << " radius " << radius);
+            REQUIRE(found.offsets.size() == 2);
+            REQUIRE(found.offsets[1] >= 40);
+            const double sign = is_similarity(c.metric) ? -1 : 1;
+            const double slack = exact_on_whole_numbers(c.metric) ? 1e-6 : 2e-6;
+            const auto within = std::count_if(expected.begin(), expected.end(), [&](const Neighbour& n) { return sign * n.distance <= sign * radius + slack; });
+            REQUIRE(found.ids.size() <= static_cast<std::size_t>(within));
+            REQUIRE(same_neighbours(c.metric, found.ids, found.distances, expected, found.ids.size(), tolerance(c)));
+        }
+        const double nothing = is_similarity(c.metric) ? 1e9 : -1;
+        REQUIRE(index.range_search(queries.view(), nothing, c.kind.exhaustive, {}, inline_executor(), *context).ids.empty());
+    }
+}
+
+TEST_CASE("adding and removing by id agrees with a dictionary") {
+    for (const auto& c : combinations()) {
+        const std::size_t d = 12;
+        const auto pool = Vectors::whole(c.type, 300, d, 9);
+        auto index = build(c, pool.slice(0, 50).rows == 50 ? Vectors::whole(c.type, 50, d, 9) : pool);
+        std::vector<std::pair<Id, std::size_t>> model;  // id -> row of the pool (the first 50 rows are the pool's)
+        for (std::size_t i = 0; i < 50; ++i) model.emplace_back(static_cast<Id>(i), i);
+        const Random random(11);
+        std::size_t next = 50;
+        for (std::size_t step = 0; step < 60; ++step) {
+            if (random.below(step, 2) == 0 && next + 4 <= pool.rows()) {
+                const std::vector<Id> ids{static_cast<Id>(1000 + next), static_cast<Id>(5 + 7919 * next), static_cast<Id>(100000 + next)};
+                index.add(pool.slice(next, 3), ids);
+                for (std::size_t i = 0; i < 3; ++i) model.emplace_back(ids[i], next + i);
+                next += 3;
+            } else if (model.size() > 2) {
+                std::vector<Id> ids;
+                for (std::size_t i = 0; i < 2; ++i) {
+                    const std::size_t victim = random.below(1000 + 2 * step + i, model.size());
+                    ids.push_back(model[victim].first);
+                    model.erase(model.begin() + static_cast<std::ptrdiff_t>(victim));
+                }
+                index.remove(ids);
+                REQUIRE_FALSE(index.contains(ids[0]));
+            }
+            if (step % 10 != 9) continue;
+            Vectors live(c.type, model.size(), d);
+            std::vector<Id> ids;
+            for (std::size_t i = 0; i < model.size(); ++i) {
+                ids.push_back(model[i].first);
+                for (std::size_t col = 0; col < d; ++col) live.set(i, col, pool.value(model[i].second, col));
+            }
+            REQUIRE(index.size() == model.size());
+            for (const std::size_t nq : {1, 9}) {
+                const auto queries = Vectors::whole(c.type, nq, d, 70 + step);
+                check_results(c, index.search(queries.view(), 10, c.kind.exhaustive), live, queries, 10, ids);
+            }
+        }
+    }
+}
+
+TEST_CASE("a file gives back the index: loaded, mapped, in memory, and written again byte for byte") {
+    const TempDir dir;
+    for (const auto& c : combinations()) {
+        const auto base = Vectors::whole(c.type, 200, 24, 12);
+        const auto queries = Vectors::whole(c.type, 9, 24, 13);
+        auto index = build(c, base);
+        const std::vector<Id> gone{3, 77};
+        index.remove(gone);
+        const auto before = index.search(queries.view(), 10, c.kind.exhaustive);
+        index.save(dir / "index.kith");
+        for (const bool mmap : {true, false}) {
+            auto loaded = AnyIndex::load(dir / "index.kith", {.mmap = mmap});
+            INFO(c.name() << (mmap ? " mapped" : " read"));
+            REQUIRE(loaded.spec() == index.spec());
+            REQUIRE(identical(loaded.search(queries.view(), 10, c.kind.exhaustive), before));
+            REQUIRE(loaded.to_bytes() == index.to_bytes());
+            loaded.remove(std::vector<Id>{5});  // a mapped index becomes its own when it is changed
+            REQUIRE(loaded.size() == 197);
+            loaded.save(dir / "index.kith");  // onto the file that it came from
+            REQUIRE(AnyIndex::load(dir / "index.kith").size() == 197);
+            index.save(dir / "index.kith");
+        }
+        REQUIRE_NOTHROW(verify_file(dir / "index.kith"));
+    }
+}
+
+TEST_CASE("same data, same seed, same bytes, whatever the number of threads") {
+    for (const auto& c : combinations()) {
+        const auto base = Vectors::whole(c.type, 300, 24, 14);
+        const auto reference = build(c, base).to_bytes();
+        for (const std::size_t threads : {2, 5}) {
+            ThreadPool pool(threads);
+            REQUIRE(build(c, base, pool).to_bytes() == reference);
+        }
+    }
+}
+
+TEST_CASE("a warm search allocates nothing") {
+    ThreadPool pool(2);
+    for (const auto& c : combinations()) {
+        const auto base = Vectors::whole(c.type, 500, 24, 15);
+        const auto queries = Vectors::whole(c.type, 40, 24, 16);
+        const auto index = build(c, base);
+        const auto context = index.context();
+        Bitset bits(500, true);
+        bits.reset(7);
+        const BitsetView filter = bits;
+        Results results(40, 10);
+        const ResultView all = results.view();
+        const ResultView first{all.ids.slice(0, 1), all.distances.slice(0, 1), all.counts};
+        const auto search_all = [&](std::span<const BitsetView> filters) {
+            index.search(queries.view(), 10, c.kind.exhaustive, filters, inline_executor(), all, *context);
+            index.search(queries.row(0), 10, c.kind.exhaustive, filters, inline_executor(), first, *context);
+            index.search(queries.view(), 10, c.kind.exhaustive, filters, pool, all, *context);
+        };
+        for (int warm = 0; warm < 8; ++warm) {  // each worker must have had its turn at a whole batch
+            search_all({});
+            search_all(std::span(&filter, 1));
+        }
+        const std::size_t before = allocation_count();
+        index.search(queries.view(), 10, c.kind.exhaustive, {}, inline_executor(), all, *context);
+        index.search(queries.row(0), 10, c.kind.exhaustive, {}, inline_executor(), first, *context);
+        index.search(queries.view(), 10, c.kind.exhaustive, std::span(&filter, 1), inline_executor(), all, *context);
+        index.search(queries.row(0), 10, c.kind.exhaustive, std::span(&filter, 1), inline_executor(), first, *context);
+        INFO(c.name());
+        REQUIRE(allocation_count() == before);
+    }
+}
+
+TEST_CASE("building borrows rows and says so; a copy owns them") {
+    for (const auto& c : combinations()) {
+        const auto base = Vectors::whole(c.type, 50, 24, 17);
+        const auto storage = [](const AnyIndex& index) {
+            for (const auto& [name, value] : index.describe())
+                if (name == "storage") return std::get<std::string>(value);
+            return std::string();
+        };
+        REQUIRE(storage(build(c, base)) == "borrowed");
+        REQUIRE(storage(AnyIndex::build(c.kind.spec, base.view(), {.metric = c.metric, .copy = true})) == "owned");
+    }
+}
+
+TEST_CASE("statistics add up") {
+    for (const auto& c : combinations()) {
+        const auto base = Vectors::whole(c.type, 333, 24, 18);
+        const auto queries = Vectors::whole(c.type, 11, 24, 19);
+        const auto index = build(c, base);
+        SearchStats sum;
+        for (std::size_t q = 0; q < 11; ++q) sum += index.search(queries.row(q), 5).stats;
+        const auto batch = index.search(queries.view(), 5);
+        REQUIRE(batch.stats == sum);
+        REQUIRE(sum.distances > 0);
+        REQUIRE(sum.bytes >= sum.distances);
+        if (c.kind.spec == "flat") REQUIRE(sum.distances == 333 * 11);
+    }
+}
