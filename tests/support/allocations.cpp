@@ -7,11 +7,14 @@
 
 namespace {
 
+constexpr std::size_t natural = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+
 std::atomic<std::size_t> count{0};
 
 void* allocate(std::size_t size, std::size_t alignment) noexcept {
     count.fetch_add(1, std::memory_order_relaxed);
     if (size == 0) size = 1;
+    if (alignment <= natural) return std::malloc(size);  // exactly this size, so that a sanitizer sees its end
     return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 }
 
@@ -22,8 +25,6 @@ namespace test {
 std::size_t allocation_count() noexcept { return count.load(std::memory_order_relaxed); }
 
 }  // namespace test
-
-constexpr std::size_t natural = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
 void* operator new(std::size_t size) {
     if (void* p = allocate(size, natural)) return p;
