@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AtomicFile: a file that appears whole or not at all. Bytes go to a temporary file in the target's directory; commit()
-// syncs it, renames it over the target and syncs the directory. Without commit (an exception, a full disk) the temporary file is
-// removed and the old file stays as it was.
+// AtomicFile: a file that appears whole or not at all. Bytes go to a temporary file in the target's
+// directory; commit() syncs it, renames it over the target and syncs the directory. Without commit
+// (an exception, a full disk) the temporary file is removed and the old file stays as it was.
 //
-// A replaced file's permissions are kept; a new one's are 0666 less the umask. A symbolic link stays and what it points to is replaced.
-// Directories, devices and targets without any write permission bit are refused (the last even to root, whom the kernel would let).
-// Errors: Error{io} naming path and the system's reason; not_found when the directory does not exist.
+// A replaced file's permissions are kept; a new one's are 0666 less the umask. A symbolic link
+// stays and what it points to is replaced. Directories, devices and targets without any write
+// permission bit are refused (the last even to root, whom the kernel would let). Errors: Error{io}
+// naming path and the system's reason; not_found when the directory does not exist.
 #pragma once
 
 #include <algorithm>
@@ -80,8 +81,8 @@ public:
     /// The file that commit() creates or replaces.
     const std::filesystem::path& path() const noexcept { return target_; }
 
-    /// Makes the file durable and visible. If only the last step, syncing the directory, fails, the new file is in place but
-    /// might not survive a power cut, and the error says so.
+    /// Makes the file durable and visible. If only the last step, syncing the directory, fails, the
+    /// new file is in place but might not survive a power cut, and the error says so.
     void commit() {
         flush();
         if (sync(fd_.value()) != 0) fail_with("cannot sync ", errno);
@@ -154,7 +155,8 @@ private:
         }
     }
 
-    /// Best effort for the owner; a group that cannot be kept must not hand its rights to another group.
+    /// Best effort for the owner; a group that cannot be kept must not hand its rights to another
+    /// group.
     void keep_permissions() {
         ::mode_t mode = old_mode_;
         if (::fchown(fd_.value(), old_owner_, old_group_) != 0 &&
@@ -195,7 +197,8 @@ private:
     void sync_directory() const {
         const detail::FileDescriptor directory(
             ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        // Some file systems cannot sync a directory (EINVAL), and a directory may be writable but not readable.
+        // Some file systems cannot sync a directory (EINVAL), and a directory may be writable but
+        // not readable.
         if (!directory || sync(directory.value()) == 0 || errno == EINVAL || errno == ENOTSUP)
             return;
         fail(ErrorCode::io, target_,

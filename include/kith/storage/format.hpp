@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The index file's byte layout, transcribed from docs/FORMAT.md, which is the specification: change that first. Readers and
-// writers copy these structs to and from bytes (both sides are little-endian; core/types.hpp asserts it).
+// The index file's byte layout, transcribed from docs/FORMAT.md, which is the specification: change
+// that first. Readers and writers copy these structs to and from bytes (both sides are
+// little-endian; core/types.hpp asserts it).
 #pragma once
 
 #include <array>
@@ -46,7 +47,8 @@ struct SectionEntry {
     std::array<unsigned char, 12> reserved{};
 };
 
-/// Flag bits of a section: unknown ones below `section_incompatible` may be ignored, others make the section unknown.
+/// Flag bits of a section: unknown ones below `section_incompatible` may be ignored, others make
+/// the section unknown.
 inline constexpr std::uint32_t section_optional = 1;
 inline constexpr std::uint32_t section_incompatible = 0xFFFF0000;
 

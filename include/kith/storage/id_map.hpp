@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IdMap: which id each slot has, and which slot each id has. Slots are dense (0 .. size-1), ids are the caller's.
+// IdMap: which id each slot has, and which slot each id has. Slots are dense (0 .. size-1), ids are
+// the caller's.
 //
 // It takes the cheapest of three forms that fits, and changes form only when it is changed:
 //   identity   slot i has id i; no memory. Until other ids are given or an inner row is removed.
-//   ascending  8 bytes a row; id to slot by binary search. While ids only grow, as those of most data sets do.
-//   hashed     8 bytes a row and 4 to 10 more for an open-addressing table (linear probing; deletion shifts back, so there are no tombstones).
-// Const functions never change anything and so may run in many threads at once; lookups are O(1), or O(log n) when ascending.
-// Changes are all or nothing. Errors: already_exists (a duplicate id), invalid_argument (a negative id, too many rows), corrupt (from a file).
+//   ascending  8 bytes a row; id to slot by binary search. While ids only grow, as those of most
+//              data sets do.
+//   hashed     8 bytes a row and 4 to 10 more for an open-addressing table (linear probing;
+//              deletion shifts back, so there are no tombstones).
+// Const functions never change anything and so may run in many threads at once; lookups are O(1),
+// or O(log n) when ascending. Changes are all or nothing. Errors: already_exists (a duplicate id),
+// invalid_argument (a negative id, too many rows), corrupt (from a file).
 #pragma once
 
 #include <algorithm>
@@ -111,8 +115,8 @@ public:
         next_id_ = std::max(next_id_, shape.largest + 1);
     }
 
-    /// Frees a slot in O(1) (an inner one of an ascending map: O(n), once). The last slot's id moves to it, as the last row does;
-    /// nothing moves when it was itself the last. slot < size().
+    /// Frees a slot in O(1) (an inner one of an ascending map: O(n), once). The last slot's id
+    /// moves to it, as the last row does; nothing moves when it was itself the last. slot < size().
     void swap_remove(Slot slot) {
         const auto last = static_cast<Slot>(size_ - 1);
         if (slot != last) {
@@ -142,14 +146,16 @@ public:
         return ids_.capacity() * sizeof(Id) + table_.capacity() * sizeof(Slot);
     }
 
-    /// Adds the sections "ids" and "next_id" where they are needed; this map must stay until the file is written.
+    /// Adds the sections "ids" and "next_id" where they are needed; this map must stay until the
+    /// file is written.
     void save(SectionWriter& writer) const {
         if (!is_identity()) writer.add("ids", ids());
         if (next_id_ != natural_next_id())
             writer.add_copy("next_id", std::span<const Id>(&next_id_, 1));
     }
 
-    /// The map of an index with `count` rows. Throws Error{corrupt} unless ids are unique and not negative.
+    /// The map of an index with `count` rows. Throws Error{corrupt} unless ids are unique and not
+    /// negative.
     static IdMap load(const SectionReader& reader, std::uint64_t count) {
         if (count > max_rows)
             fail(ErrorCode::corrupt, reader.name(), ": expected at most ", max_rows, " rows, got ",
@@ -190,7 +196,8 @@ private:
                  " and ", count, " more");
     }
 
-    /// Refuses negative ids, the largest (it has no successor) and, where order shows them, duplicates.
+    /// Refuses negative ids, the largest (it has no successor) and, where order shows them,
+    /// duplicates.
     Shape examine(std::span<const Id> more) const {
         Shape shape;
         shape.continues_identity = is_identity();
@@ -239,7 +246,8 @@ private:
         form_ = old_form;
     }
 
-    // The table: slots at the hashed positions of their ids, capacity a power of two, at most 5/8 full.
+    // The table: slots at the hashed positions of their ids, capacity a power of two, at most 5/8
+    // full.
 
     std::size_t home(Id id) const noexcept {
         return static_cast<std::size_t>(detail::mix64(static_cast<std::uint64_t>(id))) &

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files as bytes: MappedFile maps one read-only, read_file reads one into memory. The only place that opens files for reading.
+// Files as bytes: MappedFile maps one read-only, read_file reads one into memory. The only place
+// that opens files for reading.
 //
-// Errors: not_found for a path that does not exist; io for a directory, a device, a file that may not be read; corrupt for
-// an empty file, which none of the formats here can be. The message names the path and the system's reason.
-// A mapping outlives the removal or replacement of the file's name, but not its truncation in place (SIGBUS on access).
+// Errors: not_found for a path that does not exist; io for a directory, a device, a file that may
+// not be read; corrupt for an empty file, which none of the formats here can be. The message names
+// the path and the system's reason. A mapping outlives the removal or replacement of the file's
+// name, but not its truncation in place (SIGBUS on access).
 #pragma once
 
 #include <algorithm>
@@ -142,7 +144,8 @@ private:
     std::filesystem::path path_;
 };
 
-/// The whole file in memory of our own, 64-byte aligned: untouched by what happens to the file afterwards.
+/// The whole file in memory of our own, 64-byte aligned: untouched by what happens to the file
+/// afterwards.
 inline AlignedBuffer<std::byte> read_file(const std::filesystem::path& path,
                                           MemoryPolicy policy = {}) {
     const detail::OpenedFile file = detail::open_for_reading(path);

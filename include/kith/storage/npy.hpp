@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The header of NumPy's .npy files, versions 1 to 3: magic, version, length, and a Python dictionary literal of which only the three
-// keys that NumPy writes are understood:   {'descr': '<f4', 'fortran_order': False, 'shape': (1000, 128), }
-// Specification: numpy.lib.format. The parser takes any bytes; errors: corrupt (no such header), unsupported (a valid header
-// of something else: Fortran order, big-endian, another type or number of dimensions).
+// The header of NumPy's .npy files, versions 1 to 3: magic, version, length, and a Python dictionary
+// literal of which only the three keys that NumPy writes are understood:
+//   {'descr': '<f4', 'fortran_order': False, 'shape': (1000, 128), }
+// Specification: numpy.lib.format. The parser takes any bytes; errors: corrupt (no such header),
+// unsupported (a valid header of something else: Fortran order, big-endian, another type or number
+// of dimensions).
 #pragma once
 
 #include <array>

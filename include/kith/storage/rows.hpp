@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows<T>: the vectors of an index, owned, borrowed from the caller or mapped from a file; always seen through one
-// MatrixView, so that no index has a storage type parameter.
+// Rows<T>: the vectors of an index, owned, borrowed from the caller or mapped from a file; always
+// seen through one MatrixView, so that no index has a storage type parameter.
 //
-// Borrowing and mapping copy nothing. A change that the foreign memory cannot take (append, overwrite, swap_remove of an inner row) first copies
-// all rows into memory of their own, once; truncating never copies. Appending is amortised O(1) per row (growth by half). The view and every pointer
-// into it are invalidated by a change.
-// Errors: dimension_mismatch (row of another length), invalid_argument (too many rows, slot out of range), out_of_memory; after an error
-// the rows are as they were.
+// Borrowing and mapping copy nothing. A change that the foreign memory cannot take (append,
+// overwrite, swap_remove of an inner row) first copies all rows into memory of their own, once;
+// truncating never copies. Appending is amortised O(1) per row (growth by half). The view and every
+// pointer into it are invalidated by a change. Errors: dimension_mismatch (row of another length),
+// invalid_argument (too many rows, slot out of range), out_of_memory; after an error the rows are
+// as they were.
 #pragma once
 
 #include <algorithm>

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SectionReader: an index file (docs/FORMAT.md) opened, mapped or in memory, its header and table checked so that no section can be
-// read outside the file, whatever its bytes.
+// SectionReader: an index file (docs/FORMAT.md) opened, mapped or in memory, its header and table
+// checked so that no section can be read outside the file, whatever its bytes.
 //
-// Opening is O(sections); it costs as much for a terabyte as for a kilobyte, but for the checksums that LoadOptions asks for. Spans that a
-// reader gives stay valid as long as the reader or a copy of its keep_alive().
-// Errors: corrupt (message: file, section, expected, actual), version (newer format, unknown mandatory section), not_found (file or section),
-// type_mismatch (another kind or element size), io.
+// Opening is O(sections); it costs as much for a terabyte as for a kilobyte, but for the checksums
+// that LoadOptions asks for. Spans that a reader gives stay valid as long as the reader or a copy
+// of its keep_alive(). Errors: corrupt (message: file, section, expected, actual), version (newer
+// format, unknown mandatory section), not_found (file or section), type_mismatch (another kind or
+// element size), io.
 #pragma once
 
 #include <algorithm>
@@ -76,7 +77,8 @@ public:
         open(options, progress);
     }
 
-    /// Opens bytes in memory, 64-byte aligned unless sections of larger elements are not needed; `name` is for messages.
+    /// Opens bytes in memory, 64-byte aligned unless sections of larger elements are not needed;
+    /// `name` is for messages.
     explicit SectionReader(std::span<const std::byte> bytes, std::string name = "index in memory",
                            std::shared_ptr<const void> keep_alive = {},
                            Checksums checksums = Checksums::automatic)
@@ -116,7 +118,8 @@ public:
                  "', expected '", kind, "'");
     }
 
-    /// Refuses a file with sections outside `known` that are not optional: a newer writer put there what must not be missed.
+    /// Refuses a file with sections outside `known` that are not optional: a newer writer put there
+    /// what must not be missed.
     void require_known(std::initializer_list<std::string_view> known) const {
         for (const SectionInfo& info : sections_) {
             const bool understood =
@@ -161,7 +164,7 @@ public:
     MatrixView<const T> matrix(std::string_view section, std::uint64_t rows,
                                std::uint64_t cols) const {
         const auto elements = this->section<T>(section);
-        const bool fits = cols == 0 ? elements.empty()
+        const bool fits = cols == 0 ? rows == 0 && elements.empty()
                                     : elements.size() % cols == 0 && elements.size() / cols == rows;
         if (!fits)
             fail(ErrorCode::corrupt, name_, ": section '", section, "' has ", elements.size(),
@@ -178,7 +181,8 @@ public:
     /// Checks one section's checksum.
     void verify(const SectionInfo& info) const { verify(info, {}, 0, 0); }
 
-    /// Checks the checksum of every section and that the gaps are zero. Progress counts bytes in the phase "verify".
+    /// Checks the checksum of every section and that the gaps are zero. Progress counts bytes in
+    /// the phase "verify".
     void verify(const Progress& progress = {}) const {
         if (mapped_ != nullptr) mapped_->advise(Access::sequential);
         std::uint64_t end = sizeof(FileHeader) + sections_.size() * sizeof(SectionEntry);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SectionWriter: collects the sections of an index file (docs/FORMAT.md), then writes them in one atomic go.
+// SectionWriter: collects the sections of an index file (docs/FORMAT.md), then writes them in one
+// atomic go.
 //
-// add() borrows: what it is given must stay until write() returns, and is written from where it lies, so saving copies
-// nothing large. add_text and add_copy keep a copy of their own, for small things. Sections are checksummed as they are written and
-// the header goes last, so that a half-written file is never a valid one.
-// Errors: invalid_argument for a bad name or a producer of the wrong length; those of AtomicFile.
+// add() borrows: what it is given must stay until write() returns, and is written from where it
+// lies, so saving copies nothing large. add_text and add_copy keep a copy of their own, for small
+// things. Sections are checksummed as they are written and the header goes last, so that a
+// half-written file is never a valid one. Errors: invalid_argument for a bad name or a producer of
+// the wrong length; those of AtomicFile.
 #pragma once
 
 #include <algorithm>
@@ -90,7 +92,8 @@ public:
             alignment);
     }
 
-    /// Rows that the caller keeps until the file is written; stored without the padding between them.
+    /// Rows that the caller keeps until the file is written; stored without the padding between
+    /// them.
     template <class T>
         requires std::is_trivially_copyable_v<std::remove_const_t<T>>
     void add_rows(std::string_view name, MatrixView<T> rows, std::uint32_t flags = 0) {
@@ -126,8 +129,8 @@ public:
         add_copy(name, std::span<const char>(text.data(), text.size()), flags);
     }
 
-    /// A section whose producer hands exactly `size` bytes to the sink, in as many pieces as it likes.
-    /// It may be called more than once, once for each write. `alignment`: a multiple of 64.
+    /// A section whose producer hands exactly `size` bytes to the sink, in as many pieces as it
+    /// likes. It may be called more than once, once for each write. `alignment`: a multiple of 64.
     void add_stream(std::string_view name, std::uint64_t size, std::size_t element_size,
                     std::function<void(ByteSink)> producer, std::uint32_t flags = 0,
                     std::size_t alignment = section_alignment) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sectioned index file, both ways: what an index includes to save and load itself. docs/FORMAT.md is the specification.
+// The sectioned index file, both ways: what an index includes to save and load itself.
+// docs/FORMAT.md is the specification.
 #pragma once
 
 #include "kith/storage/format.hpp"

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reading files of vectors (the formats of vector_format.hpp): VectorFile maps a file and shows its rows where they lie, as a MatrixView
-// with the file's own stride, so that a set larger than memory opens at once and is read as it is searched.
+// Reading files of vectors (the formats of vector_format.hpp): VectorFile maps a file and shows its
+// rows where they lie, as a MatrixView with the file's own stride, so that a set larger than memory
+// opens at once and is read as it is searched.
 //
-// Opening costs O(1), but for .fvecs and their like, where each row repeats the dimension and all are checked (which touches the
-// whole file; VectorFileOptions turns it off). A payload that is misaligned for its elements (an odd .npy header) is copied, once.
-// Errors: not_found, io; corrupt, naming the file, expected and actual bytes; unsupported (extension, Fortran order, ...);
+// Opening costs O(1), but for .fvecs and their like, where each row repeats the dimension and all
+// are checked (which touches the whole file; VectorFileOptions turns it off). A payload that is
+// misaligned for its elements (an odd .npy header) is copied, once. Errors: not_found, io; corrupt,
+// naming the file, expected and actual bytes; unsupported (extension, Fortran order, ...);
 // type_mismatch when another element is asked for than the file holds.
 #pragma once
 

@@ -3,7 +3,8 @@
 // Which files of vectors there are, told apart by extension, and what their elements can be.
 //
 //   .fvecs .bvecs .ivecs   (TEXMEX) each row: i32 dimension, then its elements f32, u8 or i32
-//   .fbin .f16bin .bf16bin .u8bin .i8bin .ibin .b1bin   (Big ANN) u32 rows, u32 dimension, then all elements; ibin: i32
+//   .fbin .f16bin .bf16bin .u8bin .i8bin .ibin .b1bin   (Big ANN) u32 rows, u32 dimension, then all
+//     elements; ibin: i32
 //   .npy                   (NumPy) C order, little-endian: f4 f2 u1 i1 i4 i8
 //
 // FileElement goes beyond ElementType: ground truth comes as i32 or i64.
@@ -98,7 +99,8 @@ struct file_element<std::int64_t> {
     static constexpr auto value = FileElement::i64;
 };
 
-/// How a file of vectors is laid out; the element is the format's, but for npy, whose header says it.
+/// How a file of vectors is laid out; the element is the format's, but for npy, whose header says
+/// it.
 enum class VectorLayout : std::uint8_t { vecs, bin, npy };
 
 struct VectorFormat {

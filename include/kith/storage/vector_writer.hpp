@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writing files of vectors (the formats of vector_format.hpp), atomically: the file appears whole or not at all.
-// Rows are written from where they lie, whatever their stride. Errors: type_mismatch when the format holds other elements (values are never
-// converted), invalid_argument for shapes that the format cannot say, unsupported, io.
+// Writing files of vectors (the formats of vector_format.hpp), atomically: the file appears whole
+// or not at all. Rows are written from where they lie, whatever their stride. Errors: type_mismatch
+// when the format holds other elements (values are never converted), invalid_argument for shapes
+// that the format cannot say, unsupported, io.
 #pragma once
 
 #include <cstddef>
@@ -49,8 +50,8 @@ Integer count_as(std::size_t value, std::string_view what, const std::filesystem
 
 }  // namespace detail
 
-/// Creates or replaces `path`, in the format that its extension names. `bits`: the dimensions of b1 rows, 8 per element by default.
-/// Progress counts rows in the phase "write".
+/// Creates or replaces `path`, in the format that its extension names. `bits`: the dimensions of b1
+/// rows, 8 per element by default. Progress counts rows in the phase "write".
 template <class View>
 void write_vectors(const std::filesystem::path& path, const View& rows,
                    const Progress& progress = {}, std::size_t bits = 0) {
