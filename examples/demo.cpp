@@ -146,7 +146,7 @@ void print_speed(const Index& index, Queries queries, Queries base) {
         kith::ThreadPool pool(threads);
         const double batch =
             seconds([&] { index.search(queries, k, {}, {}, pool, scratch, all.view()); });
-        std::printf("  batch of %3zu, kith, %2zu thread%s       %9s queries/s\n", queries.rows(),
+        std::printf("  batch of %4zu, kith, %2zu thread%s      %9s queries/s\n", queries.rows(),
                     threads, threads == 1 ? " " : "s",
                     grouped(static_cast<std::uint64_t>(static_cast<double>(queries.rows()) / batch))
                         .c_str());
