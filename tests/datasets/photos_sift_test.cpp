@@ -28,8 +28,10 @@ struct Table {
 /// uint32 rows, uint32 columns, then the values, all little-endian (like every machine this runs on).
 template <class T>
 Table<T> read_table(const std::string& file) {
-    std::ifstream in(std::string(KITH_SOURCE_DIR) + "/datasets/photos-sift-10k/" + file, std::ios::binary);
-    const std::vector<char> bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    std::ifstream in(std::string(KITH_SOURCE_DIR) + "/datasets/photos-sift-10k/" + file,
+                     std::ios::binary);
+    const std::vector<char> bytes{std::istreambuf_iterator<char>(in),
+                                  std::istreambuf_iterator<char>()};
     INFO(file);
     REQUIRE(bytes.size() >= 8);
     std::uint32_t shape[2];
@@ -72,12 +74,14 @@ TEST_CASE("the fixture's ground truth is exact, ties by smaller id", "[datasets]
     std::vector<std::pair<std::int64_t, std::int32_t>> all(base.rows);
     for (std::size_t q = 0; q < query.rows; ++q) {
         for (std::size_t i = 0; i < base.rows; ++i) {
-            all[i] = {squared_l2(query.row(q), base.row(i), base.columns), static_cast<std::int32_t>(i)};
+            all[i] = {squared_l2(query.row(q), base.row(i), base.columns),
+                      static_cast<std::int32_t>(i)};
         }
         std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(k), all.end());
         for (std::size_t j = 0; j < k; ++j) {
             // Below 2^24, so float holds it exactly.
-            wrong += ids.row(q)[j] != all[j].second || distances.row(q)[j] != static_cast<float>(all[j].first);
+            wrong += ids.row(q)[j] != all[j].second ||
+                     distances.row(q)[j] != static_cast<float>(all[j].first);
             ties += j > 0 && all[j].first == all[j - 1].first;
         }
     }
