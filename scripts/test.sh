@@ -96,7 +96,8 @@ run_part() {
     esac
     printf '%s (%d s)\n' "$line" $((SECONDS - started))
     [[ "$status" -eq 0 || "$status" -eq "$skip_status" ]] && return 0
-    tail -n 100 "$log" | sed 's/^/    /'
+    # The steps of a build that went well say nothing about what went wrong.
+    grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|Re-checking)' "$log" | tail -n 150 | sed 's/^/    /'
     return 1
 }
 
