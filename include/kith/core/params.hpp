@@ -96,8 +96,11 @@ std::string param_text(const V& value) {
     }
 }
 
+/// parse_param_value reads the same value back: 5.0 stays a number that is not an integer.
 inline std::string param_text(const ParamValue& value) {
-    return std::visit([](const auto& v) { return param_text(v); }, value);
+    std::string text = std::visit([](const auto& v) { return param_text(v); }, value);
+    if (std::holds_alternative<double>(value) && text.find_first_not_of("-0123456789") == std::string::npos) text += ".0";
+    return text;
 }
 
 template <class V>
@@ -123,7 +126,8 @@ void assign_param(V& target, const ParamValue& value, std::string_view name, dou
         if (!(number >= min && number <= max))
             fail(ErrorCode::invalid_argument, "parameter '", name, "' must be between ", param_text(min), " and ",
                  param_text(max), ", not ", param_text(value));
-        target = static_cast<V>(number);
+        if (const auto* exact = std::get_if<std::int64_t>(&value)) target = static_cast<V>(*exact);
+        else target = static_cast<V>(number);
     }
 }
 
@@ -137,6 +141,13 @@ std::string known_params() {
     return names.empty() ? "none" : names;
 }
 
+template <Params P>
+bool is_param(std::string_view name) {
+    bool known = false;
+    detail::for_each_field<P>([&](const auto& f) { known = known || f.name == name; });
+    return known;
+}
+
 /// `params` over the defaults. Throws Error{invalid_argument} for a name that is not known (and lists those that are), a name
 /// given twice, a value of another type or out of range. `what` names the owner in messages, e.g. "flat search".
 template <Params P>
@@ -148,14 +159,11 @@ P parse_params(const ParamMap& params, std::string_view what) {
         for (std::size_t j = 0; j < i; ++j)
             if (params[j].first == name)
                 fail(ErrorCode::invalid_argument, "parameter '", name, "' of ", what, " is given twice");
-        bool known = false;
-        detail::for_each_field<P>([&](const auto& f) {
-            if (f.name != name) return;
-            known = true;
-            detail::assign_param(result.*(f.member), value, f.name, f.min, f.max);
-        });
-        if (!known)
+        if (!is_param<P>(name))
             fail(ErrorCode::invalid_argument, "unknown parameter '", name, "' of ", what, "; known: ", known_params<P>());
+        detail::for_each_field<P>([&](const auto& f) {
+            if (f.name == name) detail::assign_param(result.*(f.member), value, f.name, f.min, f.max);
+        });
     }
     return result;
 }
@@ -170,7 +178,7 @@ std::string to_string(const P& params) {
     return text;
 }
 
-/// One typed value out of its text: true, false, an integer, a number, else a string.
+/// One typed value out of its text: true, false, an integer, a number (no NaN), else a string.
 inline ParamValue parse_param_value(std::string_view text) {
     if (text == "true") return true;
     if (text == "false") return false;
@@ -178,7 +186,9 @@ inline ParamValue parse_param_value(std::string_view text) {
     std::int64_t integer = 0;
     if (const auto r = std::from_chars(text.data(), end, integer); r.ec == std::errc() && r.ptr == end) return integer;
     double number = 0;
-    if (const auto r = std::from_chars(text.data(), end, number); r.ec == std::errc() && r.ptr == end) return number;
+    if (const auto r = std::from_chars(text.data(), end, number);
+        r.ec == std::errc() && r.ptr == end && !std::isnan(number))
+        return number;
     return std::string(text);
 }
 
