@@ -4,8 +4,6 @@
 #include <array>
 #include <new>
 
-#include "kith/core/error.hpp"
-
 namespace kith::python {
 namespace {
 
@@ -14,16 +12,17 @@ constexpr std::size_t code_count = static_cast<std::size_t>(ErrorCode::out_of_me
 // Borrowed from the module, which lives as long as the interpreter.
 std::array<PyObject*, code_count> classes{};
 PyObject* base_class = nullptr;
+PyObject* missing_file_class = nullptr;
 
 void set_error(ErrorCode code, const char* message) noexcept {
     const auto i = static_cast<std::size_t>(code);
     PyErr_SetString(i < classes.size() && classes[i] != nullptr ? classes[i] : base_class, message);
 }
 
-void add_class(py::module_& module, ErrorCode code, const char* name, const char* doc, PyObject* built_in) {
-    const py::object bases = built_in == nullptr
-                                 ? py::object(py::make_tuple(py::handle(base_class)))
-                                 : py::object(py::make_tuple(py::handle(base_class), py::handle(built_in)));
+PyObject* add_class(py::module_& module, ErrorCode code, const char* name, const char* doc, PyObject* parent,
+                    PyObject* built_in) {
+    const py::tuple bases = built_in == nullptr ? py::make_tuple(py::handle(parent))
+                                                : py::make_tuple(py::handle(parent), py::handle(built_in));
     py::dict members;
     members["code"] = py::str(std::string(kith::name(code)));
     members["__module__"] = "kith";
@@ -31,7 +30,13 @@ void add_class(py::module_& module, ErrorCode code, const char* name, const char
     PyObject* made = PyErr_NewExceptionWithDoc(qualified.c_str(), doc, bases.ptr(), members.ptr());
     if (made == nullptr) throw py::error_already_set();
     module.add_object(name, made);
-    classes[static_cast<std::size_t>(code)] = made;
+    return made;
+}
+
+/// For a handler that catches Error: sets the Python error.
+void translate(const Error& error) noexcept {
+    if (dynamic_cast<const MissingFile*>(&error) != nullptr) PyErr_SetString(missing_file_class, error.what());
+    else set_error(error.code(), error.what());
 }
 
 }  // namespace
@@ -40,7 +45,7 @@ void raise_in_python() noexcept {
     try {
         throw;
     } catch (const Error& e) {
-        set_error(e.code(), e.what());
+        translate(e);
     } catch (py::error_already_set& e) {
         e.restore();
     } catch (const std::bad_alloc&) {
@@ -63,7 +68,7 @@ void bind_errors(py::module_& module) {
 
     using enum ErrorCode;
     const auto add = [&](ErrorCode code, const char* name, const char* doc, PyObject* built_in) {
-        add_class(module, code, name, doc, built_in);
+        classes[static_cast<std::size_t>(code)] = add_class(module, code, name, doc, base_class, built_in);
     };
     add(invalid_argument, "InvalidArgumentError", "A parameter out of range or an unknown name.", PyExc_ValueError);
     add(dimension_mismatch, "DimensionError", "An array of another shape than expected.", PyExc_ValueError);
@@ -77,13 +82,15 @@ void bind_errors(py::module_& module) {
     add(version, "VersionError", "A file of a newer format than this build reads.", PyExc_ValueError);
     add(cancelled, "CancelledError", "A progress callback asked to stop.", nullptr);
     add(out_of_memory, "OutOfMemoryError", "An allocation failed.", PyExc_MemoryError);
+    missing_file_class = add_class(module, not_found, "FileMissingError", "No such file or directory.",
+                                   classes[static_cast<std::size_t>(io)], PyExc_FileNotFoundError);
 
     py::register_exception_translator([](std::exception_ptr error) {
         if (!error) return;
         try {
             std::rethrow_exception(error);
         } catch (const Error& e) {
-            set_error(e.code(), e.what());
+            translate(e);
         } catch (const std::bad_alloc&) {
             set_error(ErrorCode::out_of_memory, "out of memory");
         }

@@ -82,13 +82,15 @@ std::unique_ptr<IndexObject> load(py::object path, bool mmap, bool verify, py::o
     LoadOptions options;
     options.mmap = mmap;
     if (verify) options.checksums = Checksums::verify;
-    return std::make_unique<IndexObject>(watch.run([&] {
-        const Progress report = watch.progress();
-        const SectionReader reader(file, options, report);
-        AnyIndex index = AnyIndex::load(reader);
-        if (verify) index.validate(reader.name(), report);
-        return index;
-    }));
+    return with_file([&] {
+        return std::make_unique<IndexObject>(watch.run([&] {
+            const Progress report = watch.progress();
+            const SectionReader reader(file, options, report);
+            AnyIndex index = AnyIndex::load(reader);
+            if (verify) index.validate(reader.name(), report);
+            return index;
+        }));
+    });
 }
 
 std::unique_ptr<IndexObject> from_bytes(const py::buffer& buffer) {
@@ -117,20 +119,14 @@ py::bytes to_bytes(IndexObject& self) {
 void verify(py::object path, py::object progress) {
     const std::filesystem::path file = path_of(path);
     Watch watch(std::move(progress));
-    watch.run([&] {
-        verify_file(file, watch.progress());
-        return 0;
-    });
+    with_file([&] { watch.run([&] { verify_file(file, watch.progress()); }); });
 }
 
 void save(IndexObject& self, py::object path, py::object progress) {
     const std::filesystem::path file = path_of(path);
     Watch watch(std::move(progress));
     const ReadLock lock(self);
-    watch.run([&] {
-        self.index.save(file, watch.progress());
-        return 0;
-    });
+    with_file([&] { watch.run([&] { self.index.save(file, watch.progress()); }); });
 }
 
 void add(IndexObject& self, py::object rows, py::object ids, py::object threads, const std::string& not_finite,
@@ -142,16 +138,12 @@ void add(IndexObject& self, py::object rows, py::object ids, py::object threads,
     Watch watch(std::move(progress));
     WatchedExecutor executor(pool.executor(), watch);
     const WriteLock lock(self);
-    watch.run([&] {
-        self.index.add(given.matrix, span_of<Id>(id_values), policy, executor, watch.progress());
-        return 0;
-    });
+    watch.run([&] { self.index.add(given.matrix, span_of<Id>(id_values), policy, executor, watch.progress()); });
 }
 
 void remove(IndexObject& self, py::object ids) {
-    const py::object values = PyIndex_Check(ids.ptr()) && !PyObject_CheckBuffer(ids.ptr())
-                                  ? id_array(py::make_tuple(ids), "ids")
-                                  : id_array(ids, "ids");
+    const bool one = PyIndex_Check(ids.ptr()) != 0 && !py::hasattr(ids, "__len__");
+    const py::object values = one ? id_array(py::make_tuple(ids), "ids") : id_array(ids, "ids");
     const WriteLock lock(self);
     const py::gil_scoped_release no_gil;
     self.index.remove(span_of<Id>(values));
@@ -240,7 +232,7 @@ py::class_<IndexObject> bind_index(py::module_& module) {
         .def("__repr__", repr)
         .def("to_bytes", to_bytes, "What save writes, as bytes; kith.from_bytes takes it back.")
         .def("__reduce__", [](IndexObject& self) {
-            return py::make_tuple(py::module_::import("kith").attr("from_bytes"), py::make_tuple(to_bytes(self)));
+            return py::make_tuple(py::module_::import("kith._api").attr("from_bytes"), py::make_tuple(to_bytes(self)));
         });
     index.attr("__module__") = "kith";
     return index;

@@ -227,7 +227,7 @@ PyObject* index_search(PyObject* self, PyObject* const* args, Py_ssize_t positio
 
 PyMethodDef search_method = {
     "search", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(index_search)), METH_FASTCALL | METH_KEYWORDS,
-    "search(queries, k=10, threads=1, filter=None, **params)\n--\n\n"
+    "search($self, queries, k=10, threads=1, filter=None, **params)\n--\n\n"
     "The k nearest rows of each query, nearest first, equal distances by smaller id.\n\n"
     "queries: (nq, d), or (d,) for one vector, whose result has no leading axis. Columns: min(k, size); row i holds\n"
     "counts[i] = min(k, eligible) results, and -1 and inf behind them. filter: a bool mask of rows, an array of ids, or one\n"

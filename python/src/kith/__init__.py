@@ -6,7 +6,7 @@
     index.save("base.kith"); index = kith.load("base.kith")
 """
 
-from ._api import build, load, verify
+from ._api import build, from_bytes, load, verify
 from ._core import (
     AlreadyExistsError,
     CancelledError,
@@ -14,6 +14,7 @@ from ._core import (
     DimensionError,
     Error,
     FileError,
+    FileMissingError,
     Index,
     InvalidArgumentError,
     NotFiniteError,
@@ -25,7 +26,6 @@ from ._core import (
     UnsupportedError,
     VersionError,
     __version__,
-    from_bytes,
     instruction_set,
     instruction_sets,
     kinds,
@@ -41,6 +41,7 @@ __all__ = [
     "DimensionError",
     "Error",
     "FileError",
+    "FileMissingError",
     "Index",
     "InvalidArgumentError",
     "NotFiniteError",

@@ -19,13 +19,6 @@ Progress = Callable[[str, int, int], Any]
 os.register_at_fork(after_in_child=_core._after_fork)
 
 
-class _FileMissingError(_core.FileError, FileNotFoundError):
-    """No such file: a kith.FileError that is a FileNotFoundError too."""
-
-
-_FileMissingError.__module__, _FileMissingError.__qualname__ = "kith", "FileMissingError"
-
-
 def usable_threads() -> int:
     """How many threads this process may run at once (its CPU affinity counts)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -41,12 +34,6 @@ def _spec_with(spec: str, params: dict[str, Any]) -> str:
         return spec  # for the parser to complain about
     kind, written, rest = match.groups()
     return f"{kind}({','.join(filter(None, [(written or '').strip(), *words]))}){rest}"
-
-
-def _existing(path: PathLike) -> PathLike:
-    if isinstance(path, (str, bytes, os.PathLike)) and not os.path.lexists(path):
-        raise _FileMissingError(f"no such file: {os.fsdecode(path)}")
-    return path
 
 
 def build(
@@ -89,9 +76,14 @@ def load(path: PathLike, mmap: bool = True, verify: bool = False, progress: Opti
     mmap      map the file, so that rows are read when they are needed and shared between processes; False reads it all
     verify    check every checksum and the meaning of every section first
     """
-    return _core.load(_existing(path), mmap, verify, progress)
+    return _core.load(path, mmap, verify, progress)
 
 
 def verify(path: PathLike, progress: Optional[Progress] = None) -> None:
     """Reads a whole index file and raises at the first damage (CorruptError, VersionError)."""
-    _core.verify(_existing(path), progress)
+    _core.verify(path, progress)
+
+
+def from_bytes(data: Union[bytes, bytearray, memoryview]) -> _core.Index:
+    """The index in bytes that Index.to_bytes made; also what unpickling calls."""
+    return _core.from_bytes(data)

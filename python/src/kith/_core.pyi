@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The compiled part of kith. Import from kith, not from here.
-from typing import Any, Literal, Callable, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Literal, Optional, Sequence, Union, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,8 +9,8 @@ from ._results import RangeResult
 
 __version__: str
 
-OneFilter = Union[NDArray[np.bool_], NDArray[np.integer[Any]], Sequence[int], Sequence[bool], set[int], frozenset[int], range]
-Filter = Union[OneFilter, Sequence[Optional[OneFilter]]]
+_OneFilter = Union[NDArray[np.bool_], NDArray[np.integer[Any]], Sequence[int], Sequence[bool], set[int], frozenset[int], range]
+_Filter = Union[_OneFilter, Sequence[Optional[_OneFilter]]]
 
 class Error(Exception):
     code: str
@@ -23,6 +23,7 @@ class UnsupportedError(Error, NotImplementedError): ...
 class NotFoundError(Error, LookupError): ...
 class AlreadyExistsError(Error, ValueError): ...
 class FileError(Error, OSError): ...
+class FileMissingError(FileError, FileNotFoundError): ...
 class CorruptError(Error, ValueError): ...
 class VersionError(Error, ValueError): ...
 class CancelledError(Error): ...
@@ -41,6 +42,7 @@ class SearchStats:
     def bytes(self) -> int: ...
     def __eq__(self, other: object) -> bool: ...
 
+@final
 class Result:
     """ids, distances = result works too."""
 
@@ -58,10 +60,10 @@ class Result:
 
 class Index:
     def search(
-        self, queries: ArrayLike, k: int = 10, threads: Optional[int] = 1, filter: Optional[Filter] = None, **params: Any
+        self, queries: ArrayLike, k: int = 10, threads: Optional[int] = 1, filter: Optional[_Filter] = None, **params: Any
     ) -> Result: ...
     def range_search(
-        self, queries: ArrayLike, radius: float, threads: Optional[int] = 1, filter: Optional[Filter] = None, **params: Any
+        self, queries: ArrayLike, radius: float, threads: Optional[int] = 1, filter: Optional[_Filter] = None, **params: Any
     ) -> RangeResult: ...
     def add(
         self,

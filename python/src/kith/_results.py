@@ -19,7 +19,12 @@ class RangeResult:
     result[i] is the pair (ids, distances) of query i; len(result) is the number of queries.
     """
 
-    __slots__ = ("distances", "ids", "offsets", "stats")
+    __slots__ = {
+        "offsets": "int64 (nq + 1,)",
+        "ids": "int64, of all queries",
+        "distances": "float32, shaped like ids",
+        "stats": "SearchStats of the whole batch",
+    }
 
     def __init__(
         self,

@@ -77,7 +77,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar() -> Iterator[Callable[[str, int, Optional[int]], None]]:
     """A callback for kith's progress reports, drawn on the standard error; one bar a phase."""
     columns = (
         SpinnerColumn(),
@@ -86,10 +86,11 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err(), transient=True) as progress:
+    console = err()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         tasks: dict[str, Any] = {}
 
-        def report(phase: str, done: int, total: int) -> None:
+        def report(phase: str, done: int, total: Optional[int]) -> None:
             if phase not in tasks:
                 tasks[phase] = progress.add_task(phase, total=total)
             progress.update(tasks[phase], completed=done, total=total)
@@ -159,7 +160,7 @@ def build(
         built = time.perf_counter()
         index.save(output, progress=report)
         saved = time.perf_counter()
-    facts = {
+    facts: dict[str, Any] = {
         "spec": index.spec,
         "rows": index.size,
         "dim": index.dim,
@@ -264,7 +265,7 @@ def search(
 def info(index: str = typer.Argument(..., help="An index file."), as_json: bool = JsonOption) -> None:
     """Say what an index file holds."""
     opened = kith.load(index)
-    facts = {
+    facts: dict[str, Any] = {
         "file": index,
         "file_bytes": os.path.getsize(index),
         "spec": opened.spec,
@@ -288,11 +289,58 @@ def verify(index: str = typer.Argument(..., help="An index file."), as_json: boo
         start = time.perf_counter()
         kith.verify(index, progress=report)
         seconds = time.perf_counter() - start
-    facts = {"file": index, "file_bytes": os.path.getsize(index), "intact": True, "seconds": seconds}
+    facts: dict[str, Any] = {"file": index, "file_bytes": os.path.getsize(index), "intact": True, "seconds": seconds}
     if as_json:
         print(json.dumps(facts))
     else:
         out().print(f"[green]intact[/]: {escape(index)} ({size_text(facts['file_bytes'])}, {seconds:.3f} s)", soft_wrap=True)
+
+
+@datasets_app.command("get")
+@reported
+def datasets_get(
+    name: str = typer.Argument(..., help="Which set; kith datasets list names them."),
+    directory: Path = typer.Option(Path("datasets"), "--out", "--dir", "-d", help="Where to put it; the set gets a folder of its own."),
+    url: Optional[str] = typer.Option(None, "--url", help="A mirror with the publisher's file names."),
+    as_json: bool = JsonOption,
+) -> None:
+    """Download a public data set and check it."""
+    from . import datasets
+
+    with progress_bar() as report:
+        found = datasets.get(name, directory, base_url=url, progress=report)
+    facts: dict[str, Any] = {
+        "name": found.name,
+        "metric": found.metric,
+        "downloaded": found.downloaded,
+        "sha256": found.sha256,
+        "files": {role: str(path) for role, path in found.files.items()},
+    }
+    shown = {**facts, **facts["files"]}
+    del shown["files"]
+    emit(as_json, facts, lambda: fact_table("data set", shown))
+
+
+@datasets_app.command("list")
+@reported
+def datasets_list(as_json: bool = JsonOption) -> None:
+    """Name the public data sets that get can download."""
+    from . import datasets
+
+    facts: dict[str, Any] = {
+        spec.name: {"metric": spec.metric, "rows": spec.base[0], "dim": spec.base[1], "queries": spec.query[0], "url": spec.url}
+        for spec in datasets.DATASETS.values()
+    }
+
+    def table() -> Table:
+        made = Table(title="public data sets", title_justify="left", title_style="bold")
+        for column in ("name", "metric", "rows", "dim", "queries", "url"):
+            made.add_column(column, justify="right" if column in ("rows", "dim", "queries") else "left", overflow="fold")
+        for name, spec in facts.items():
+            made.add_row(name, spec["metric"], f"{spec['rows']:,}", str(spec["dim"]), f"{spec['queries']:,}", spec["url"])
+        return made
+
+    emit(as_json, facts, table)
 
 
 def version_facts() -> dict[str, Any]:

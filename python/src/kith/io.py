@@ -22,12 +22,12 @@ from typing import Any, Iterator, Optional, Union
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import CorruptError, DimensionError, FileError, InvalidArgumentError, TypeMismatchError
+from ._core import CorruptError, DimensionError, FileError, FileMissingError, InvalidArgumentError, TypeMismatchError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-VECS = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
-BINS = {
+VECS: dict[str, np.dtype[Any]] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
+BINS: dict[str, np.dtype[Any]] = {
     ".fbin": np.dtype("<f4"),
     ".f16bin": np.dtype("<f2"),
     ".u8bin": np.dtype("u1"),
@@ -117,9 +117,7 @@ def _os_errors(file: Path) -> Iterator[None]:
     except FileError:
         raise
     except FileNotFoundError as error:
-        from ._api import _FileMissingError
-
-        raise _FileMissingError(f"no such file: {file}") from error
+        raise FileMissingError(f"no such file: {file}") from error
     except OSError as error:
         raise FileError(f"{file}: {error.strerror or error}") from error
 
@@ -203,7 +201,7 @@ def _check_vecs_heads(file: Path, raw: NDArray[np.uint8], dim: int) -> None:
 
 
 def _read_hdf5(file: Path, name: str) -> NDArray[Any]:
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     if not file.exists():
         raise FileNotFoundError(file)
