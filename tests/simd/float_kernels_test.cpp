@@ -100,6 +100,23 @@ TEST_CASE("float scores do not depend on how rows are grouped") {
     check_groups<BFloat16>(&KernelTable::l1_bf16);
 }
 
+TEST_CASE("a long run, which is read row by row, has the bits of a short one") {
+    constexpr std::size_t dim = 130, count = 203;
+    const std::vector<float> data = random_elements<float>(count * dim, 7);
+    const std::vector<float> query = random_elements<float>(dim, 8);
+    const RowsRef<float> rows{data.data(), dim, dim, nullptr};
+    for_each_table([&](const KernelTable& table) {
+        for (const auto& kernels : {table.l2_f32, table.dot_f32, table.l1_f32}) {
+            std::vector<float> out(count), piece(1);
+            kernels.run(query.data(), rows, 0, count, out.data());
+            for (std::size_t i = 0; i < count; ++i) {
+                kernels.run(query.data(), rows, i, 1, piece.data());
+                REQUIRE(same_bits(out[i], piece[0]));
+            }
+        }
+    });
+}
+
 TEST_CASE("identical rows are at distance zero and infinities stay infinite") {
     for_each_table([](const KernelTable& table) {
         const std::vector<float> x = random_elements<float>(97, 6);

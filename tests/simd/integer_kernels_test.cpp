@@ -123,6 +123,15 @@ TEST_CASE("integer scores do not depend on how rows are grouped") {
     check_groups<std::uint8_t>(&KernelTable::l1_u8);
 }
 
+TEST_CASE("a run that is longer than the first cache is exact") {
+    constexpr std::size_t dim = 130, count = 603;
+    const std::vector<std::uint8_t> data = random_elements<std::uint8_t>(count * dim, 16);
+    const std::vector<std::uint8_t> query = random_elements<std::uint8_t>(dim, 17);
+    check_rows<std::uint8_t>(Kind::l2, &KernelTable::l2_u8, query.data(), {data.data(), dim, dim, nullptr}, count);
+    check_rows<std::uint8_t>(Kind::dot, &KernelTable::dot_u8, query.data(), {data.data(), dim, dim, nullptr}, count);
+    check_rows<std::uint8_t>(Kind::l1, &KernelTable::l1_u8, query.data(), {data.data(), dim, dim, nullptr}, count);
+}
+
 TEST_CASE("bit kernels are exact at every length") {
     constexpr std::size_t count = 9;
     const std::vector<Bits8> data = random_elements<Bits8>((count + 1) * longest + 16, 21);

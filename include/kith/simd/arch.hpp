@@ -24,7 +24,7 @@
 #define KITH_SIMD_HAS_AVX2 1
 #endif
 #if defined(KITH_SIMD_HAS_AVX2) && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
-    defined(__AVX512VL__) && defined(__AVX512CD__)
+    defined(__AVX512VL__) && defined(__AVX512CD__) && defined(__BMI2__)
 #define KITH_SIMD_HAS_AVX512 1
 #endif
 #if defined(KITH_SIMD_HAS_AVX512) && defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__)

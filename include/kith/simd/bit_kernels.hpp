@@ -36,8 +36,7 @@ struct HammingOp {
     static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
         acc = Isa::popcount(acc, Isa::bit_xor(q, load_partial(row, n)));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group],
-                                                       const std::int32_t*) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
         return Isa::reduce(acc);
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
@@ -70,8 +69,7 @@ struct JaccardOp {
     static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
         count(acc, q, load_partial(row, n));
     }
-    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&, const Acc (&acc)[Isa::group],
-                                                            const std::int32_t*) noexcept {
+    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
         I both[Isa::group];
         I any[Isa::group];
         unroll<Isa::group>([&](auto g) KITH_SIMD_LAMBDA {

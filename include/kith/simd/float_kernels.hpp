@@ -100,8 +100,7 @@ struct FloatOp {
         Metric::template add<Isa>(acc.even, q.even, x.even);
         Metric::template add<Isa>(acc.odd, q.odd, x.odd);
     }
-    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&, const Acc (&acc)[Isa::group],
-                                                            const std::int32_t*) noexcept {
+    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
         F sums[Isa::group];
         unroll<Isa::group>([&](auto g) KITH_SIMD_LAMBDA {
             sums[decltype(g)::value] = acc[decltype(g)::value].even + acc[decltype(g)::value].odd;

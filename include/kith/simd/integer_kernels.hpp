@@ -88,8 +88,7 @@ struct IntegerDotOp : IntegerOpBase<Arch, T> {
     static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
         acc = Isa::dot(acc, q.v, Isa::widen(Isa::load_bytes_partial(row, n), T{}));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group],
-                                                       const std::int32_t*) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
         return Isa::reduce(acc) + c.offset;
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc, std::int32_t) noexcept {
@@ -130,8 +129,7 @@ struct IntegerDotOp<Arch, T> : IntegerOpBase<Arch, T> {
     static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
         acc = Base::dot_flipped(acc, q, Isa::load_bytes_partial(row, n));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group],
-                                                       const std::int32_t*) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
         return Isa::reduce(acc) + c.offset;
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc, std::int32_t) noexcept {
@@ -151,11 +149,8 @@ struct IntegerL2Op : IntegerDotOp<Arch, T> {
     static KITH_SIMD_INLINE Context prepare(const T* q, std::size_t dim) noexcept {
         return {Dot::square(q, dim) - 2 * Dot::prepare(q, dim).offset};
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group],
-                                                       const std::int32_t* norms) noexcept {
-        typename Isa::Lanes squares;
-        __builtin_memcpy(&squares, norms, sizeof(squares));
-        return squares + c.offset - 2 * Isa::reduce(acc);
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group], typename Isa::Lanes norms) noexcept {
+        return norms + c.offset - 2 * Isa::reduce(acc);
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc, std::int32_t norm) noexcept {
         return static_cast<std::int32_t>(static_cast<std::uint32_t>(norm) + c.offset -
@@ -183,8 +178,7 @@ struct IntegerL1Op : IntegerOpBase<Arch, T> {
     static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
         acc = Isa::l1(acc, q, load_partial(row, n));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group],
-                                                       const std::int32_t*) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
         return Isa::reduce(acc);
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {

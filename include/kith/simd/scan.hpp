@@ -50,68 +50,108 @@ struct Scan {
     using Acc = typename Op::Acc;
     using Context = typename Op::Context;
     static constexpr std::size_t group = Op::Isa::group;
-    static constexpr std::size_t line = 64;
+    static constexpr std::size_t near_bytes = std::size_t{32} << 10;  // of the first cache
 
     KITH_SIMD_ENTRY static void run(const Query* q, RowsRef<T> rows, std::size_t first, std::size_t count,
                                     Out* out) noexcept {
         const Context context = Op::prepare(q, rows.dim);
         const T* base = rows.data + first * rows.stride;
+        const std::int32_t* norms = Op::uses_norms ? rows.squared_norms + first : nullptr;
         std::size_t i = 0;
-        for (; i + group <= count; i += group) {
-            const T* block[group];
-            unroll<group>([&](auto g) KITH_SIMD_LAMBDA {
-                block[decltype(g)::value] = base + (i + decltype(g)::value) * rows.stride;
-            });
-            Acc acc[group];
-            accumulate_rows<Op>(q, block, rows.dim, acc);
-            const auto result = Op::finish(context, acc, Op::uses_norms ? rows.squared_norms + first + i : nullptr);
-            __builtin_memcpy(out + i, &result, sizeof(result));
+        if (count * rows.stride * sizeof(T) > near_bytes) {
+            for (; i + group <= count; i += group)
+                score_in_order(context, q, base + i * rows.stride, rows, Op::uses_norms ? norms + i : nullptr, out + i);
         }
-        for (; i < count; ++i) {
-            const std::int32_t norm = Op::uses_norms ? rows.squared_norms[first + i] : 0;
-            out[i] = one_row(context, q, base + i * rows.stride, rows.dim, norm);
-        }
+        const auto score = [&](auto size) KITH_SIMD_LAMBDA {
+            constexpr std::size_t G = decltype(size)::value;
+            for (; i + G <= count; i += G) {
+                const T* block[G];
+                std::int32_t some[G];
+                unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
+                    constexpr std::size_t j = decltype(g)::value;
+                    block[j] = base + (i + j) * rows.stride;
+                    if constexpr (Op::uses_norms) some[j] = norms[i + j];
+                });
+                score_rows<G>(context, q, block, rows.dim, some, out + i);
+            }
+        };
+        score(Index<group>{});
+        if constexpr (group > 4) score(Index<4>{});
+        score(Index<1>{});
     }
 
     KITH_SIMD_ENTRY static void gather(const Query* q, RowsRef<T> rows, const Slot* slots, std::size_t count,
                                        Out* out) noexcept {
         const Context context = Op::prepare(q, rows.dim);
         std::size_t i = 0;
-        for (; i + group <= count; i += group) {
-            const std::size_t ahead = i + 2 * group <= count ? group : 0;  // the last group looks at itself: no branch
-            const T* block[group];
-            std::int32_t norms[group];
-            unroll<group>([&](auto g) KITH_SIMD_LAMBDA {
-                constexpr std::size_t j = decltype(g)::value;
-                block[j] = rows.data + slots[i + j] * rows.stride;
-                prefetch(rows.data + slots[i + j + ahead] * rows.stride, rows.dim);
-                if constexpr (Op::uses_norms) norms[j] = rows.squared_norms[slots[i + j]];
-            });
-            Acc acc[group];
-            accumulate_rows<Op>(q, block, rows.dim, acc);
-            const auto result = Op::finish(context, acc, norms);
-            __builtin_memcpy(out + i, &result, sizeof(result));
-        }
-        for (; i < count; ++i) {
-            const std::int32_t norm = Op::uses_norms ? rows.squared_norms[slots[i]] : 0;
-            out[i] = one_row(context, q, rows.data + slots[i] * rows.stride, rows.dim, norm);
-        }
+        const auto score = [&](auto size) KITH_SIMD_LAMBDA {
+            constexpr std::size_t G = decltype(size)::value;
+            for (; i + G <= count; i += G) {
+                const std::size_t ahead = count - i - G;
+                if (ahead >= G) {
+                    unroll<G>([&](auto g) KITH_SIMD_LAMBDA { prefetch(rows, slots[i + G + decltype(g)::value]); });
+                } else {
+                    for (std::size_t j = 0; j < ahead; ++j) prefetch(rows, slots[i + G + j]);
+                }
+                const T* block[G];
+                std::int32_t norms[G];
+                unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
+                    constexpr std::size_t j = decltype(g)::value;
+                    block[j] = rows.data + slots[i + j] * rows.stride;
+                    if constexpr (Op::uses_norms) norms[j] = rows.squared_norms[slots[i + j]];
+                });
+                score_rows<G>(context, q, block, rows.dim, norms, out + i);
+            }
+        };
+        score(Index<group>{});
+        if constexpr (group > 4) score(Index<4>{});
+        score(Index<1>{});
     }
 
 private:
-    static KITH_SIMD_INLINE Out one_row(const Context& context, const Query* q, const T* row, std::size_t dim,
-                                        std::int32_t norm) noexcept {
-        const T* rows[1] = {row};
-        Acc acc[1];
-        accumulate_rows<Op>(q, rows, dim, acc);
-        return Op::finish_one(context, acc[0], norm);
+    /// G rows: a whole group, a part of one, or one row.
+    template <std::size_t G>
+    static KITH_SIMD_INLINE void score_rows(const Context& context, const Query* q, const T* const (&rows)[G],
+                                            std::size_t dim, const std::int32_t (&norms)[G], Out* out) noexcept {
+        Acc part[G];
+        accumulate_rows<Op>(q, rows, dim, part);
+        if constexpr (G == 1) {
+            *out = Op::finish_one(context, part[0], Op::uses_norms ? norms[0] : 0);
+        } else {
+            // A part of a group is repeated to fill it up: the compiler reduces the equal halves once.
+            Acc acc[group];
+            typename Op::Isa::Lanes squares = {};
+            unroll<group>([&](auto g) KITH_SIMD_LAMBDA {
+                constexpr std::size_t j = decltype(g)::value;
+                acc[j] = part[j % G];
+                if constexpr (Op::uses_norms) squares[j] = static_cast<std::uint32_t>(norms[j % G]);
+            });
+            const auto result = Op::finish(context, acc, squares);
+            __builtin_memcpy(out, &result, G * sizeof(Out));
+        }
     }
 
-    /// The first lines of a row; the processor's own prefetcher follows a long row once it is being read.
-    static KITH_SIMD_INLINE void prefetch(const T* row, std::size_t dim) noexcept {
-        const char* p = reinterpret_cast<const char*>(row);
-        __builtin_prefetch(p);
-        if (dim * sizeof(T) > line) __builtin_prefetch(p + line);
+    /// A group of contiguous rows, read one after the other. It loads the query for each of them, but the processor's prefetcher sees
+    /// one stream in place of many; from memory that is three times faster, and beyond the first cache never slower.
+    static KITH_SIMD_INLINE void score_in_order(const Context& context, const Query* q, const T* row, const RowsRef<T>& rows,
+                                                const std::int32_t* norms, Out* out) noexcept {
+        Acc acc[group];
+        for (std::size_t j = 0; j < group; ++j, row += rows.stride) {
+            const T* block[1] = {row};
+            Acc one[1];
+            accumulate_rows<Op>(q, block, rows.dim, one);
+            acc[j] = one[0];
+        }
+        typename Op::Isa::Lanes squares = {};
+        if constexpr (Op::uses_norms) __builtin_memcpy(&squares, norms, sizeof(squares));
+        const auto result = Op::finish(context, acc, squares);
+        __builtin_memcpy(out, &result, sizeof(result));
+    }
+
+    /// The first line of a row: it brings the page's translation too, and what follows is read in order.
+    static KITH_SIMD_INLINE void prefetch(const RowsRef<T>& rows, Slot slot) noexcept {
+        __builtin_prefetch(rows.data + slot * rows.stride);
+        if constexpr (Op::uses_norms) __builtin_prefetch(rows.squared_norms + slot);
     }
 };
 

@@ -46,13 +46,13 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE F broadcast(float x) noexcept { return F(_mm512_set1_ps(x)); }
     static KITH_SIMD_INLINE F load(const float* p) noexcept { return F(_mm512_loadu_ps(p)); }
     static KITH_SIMD_INLINE F load_partial(const float* p, std::size_t n) noexcept {
-        return F(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p));
+        return F(_mm512_maskz_loadu_ps(mask16(n), p));
     }
     static KITH_SIMD_INLINE F load(const Half* p) noexcept {
         return F(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
     }
     static KITH_SIMD_INLINE F load_partial(const Half* p, std::size_t n) noexcept {
-        return F(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1u), p)));
+        return F(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask16(n), p)));
     }
     static KITH_SIMD_INLINE F load(const BFloat16* p) noexcept {
         const __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -64,7 +64,7 @@ struct Avx512Isa {
         split(load_bytes(p).v, even, odd);
     }
     static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even, F& odd) noexcept {
-        split(_mm512_maskz_loadu_epi16(static_cast<__mmask32>((std::uint64_t{1} << n) - 1u), p), even, odd);
+        split(_mm512_maskz_loadu_epi16(_bzhi_u32(~0u, static_cast<unsigned>(n)), p), even, odd);
     }
     static KITH_SIMD_INLINE void split_floats(F& a, F& b) noexcept {
         const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -83,8 +83,8 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {
         const __m512 abcd = quarters(halves(x[0], x[1]), halves(x[2], x[3]));
         const __m512 efgh = quarters(halves(x[4], x[5]), halves(x[6], x[7]));
-        const __m512 pairs = _mm512_add_ps(_mm512_unpacklo_ps(abcd, efgh), _mm512_unpackhi_ps(abcd, efgh));
-        const __m512 sums = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0x4E));  // aeae bfbf cgcg dhdh
+        const __m512 pairs = _mm512_add_ps(_mm512_mask_blend_ps(0xCCCC, abcd, efgh), _mm512_shuffle_ps(abcd, efgh, 0x4E));
+        const __m512 sums = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0xB1));  // aaee bbff ccgg ddhh
         return (FloatLanes)_mm512_castps512_ps256(_mm512_permutexvar_ps(lane_order(), sums));
     }
     static KITH_SIMD_INLINE float reduce_one(F x) noexcept {
@@ -98,8 +98,7 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE I broadcast_i(std::int32_t x) noexcept { return {_mm512_set1_epi32(x)}; }
     static KITH_SIMD_INLINE I load_bytes(const void* p) noexcept { return {_mm512_loadu_si512(p)}; }
     static KITH_SIMD_INLINE I load_bytes_partial(const void* p, std::size_t n) noexcept {
-        const std::uint64_t mask = n >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1u;
-        return {_mm512_maskz_loadu_epi8(_cvtu64_mask64(mask), p)};
+        return {_mm512_maskz_loadu_epi8(_cvtu64_mask64(_bzhi_u64(~0ull, n)), p)};
     }
     static KITH_SIMD_INLINE void store_bytes(void* p, I x) noexcept { _mm512_storeu_si512(p, x.v); }
     static KITH_SIMD_INLINE I add(I a, I b) noexcept { return {_mm512_add_epi32(a.v, b.v)}; }
@@ -118,8 +117,9 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE Lanes reduce(const I (&x)[group]) noexcept {
         const __m512i abcd = quarters(halves(x[0].v, x[1].v), halves(x[2].v, x[3].v));
         const __m512i efgh = quarters(halves(x[4].v, x[5].v), halves(x[6].v, x[7].v));
-        const __m512i pairs = _mm512_add_epi32(_mm512_unpacklo_epi32(abcd, efgh), _mm512_unpackhi_epi32(abcd, efgh));
-        const __m512i sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32(pairs, _MM_PERM_BADC));
+        const __m512i pairs =
+            _mm512_add_epi32(_mm512_mask_blend_epi32(0xCCCC, abcd, efgh), _mm512_alignr_epi8(efgh, abcd, 8));
+        const __m512i sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32(pairs, _MM_PERM_CDAB));
         return (Lanes)_mm512_castsi512_si256(_mm512_permutexvar_epi32(lane_order(), sums));
     }
     static KITH_SIMD_INLINE std::int32_t reduce_one(I x) noexcept {
@@ -162,23 +162,26 @@ struct Avx512Isa {
     }
 
 private:
+    static KITH_SIMD_INLINE __mmask16 mask16(std::size_t n) noexcept {
+        return static_cast<__mmask16>(_bzhi_u32(0xFFFFu, static_cast<unsigned>(n)));
+    }
     static KITH_SIMD_INLINE void split(__m512i x, F& even, F& odd) noexcept {
         even = F(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)));
         odd = F(_mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u)))));
     }
     static KITH_SIMD_INLINE __m512i lane_order() noexcept {
-        return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
+        return _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14);
     }
-    /// Lower half: the two halves of a added up; upper half: those of b.
+    /// Lower half: the two halves of a added up; upper half: those of b. A blend goes where a shuffle cannot, hence one of each.
     static KITH_SIMD_INLINE __m512 halves(__m512 a, __m512 b) noexcept {
-        return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+        return _mm512_add_ps(_mm512_mask_blend_ps(0xFF00, a, b), _mm512_shuffle_f32x4(a, b, 0x4E));
     }
     /// Of two such registers, the quarters a, b, c, d.
     static KITH_SIMD_INLINE __m512 quarters(__m512 ab, __m512 cd) noexcept {
         return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
     }
     static KITH_SIMD_INLINE __m512i halves(__m512i a, __m512i b) noexcept {
-        return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x44), _mm512_shuffle_i32x4(a, b, 0xEE));
+        return _mm512_add_epi32(_mm512_mask_blend_epi32(0xFF00, a, b), _mm512_shuffle_i32x4(a, b, 0x4E));
     }
     static KITH_SIMD_INLINE __m512i quarters(__m512i ab, __m512i cd) noexcept {
         return _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xDD));
