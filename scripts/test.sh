@@ -28,7 +28,7 @@ skip() {
 build() {
     local preset="$1"
     shift
-    cmake --preset "$preset" && cmake --build "build/$preset" -j "$jobs" --target "${@:-all}"
+    cmake --preset "$preset" && cmake --build "build/$preset" -j "$jobs" --target "${@:-all}" -- -k 0
 }
 
 # Whether clang++ is here and links programs with these sanitizers.
