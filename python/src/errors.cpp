@@ -21,8 +21,7 @@ void set_error(ErrorCode code, const char* message) noexcept {
 
 PyObject* add_class(py::module_& module, ErrorCode code, const char* name, const char* doc, PyObject* parent,
                     PyObject* built_in) {
-    const py::tuple bases = built_in == nullptr ? py::make_tuple(py::handle(parent))
-                                                : py::make_tuple(py::handle(parent), py::handle(built_in));
+    const py::tuple bases = py::make_tuple(py::handle(parent), py::handle(built_in));
     py::dict members;
     members["code"] = py::str(std::string(kith::name(code)));
     members["__module__"] = "kith";
@@ -80,7 +79,7 @@ void bind_errors(py::module_& module) {
     add(io, "FileError", "The operating system refused to read or write.", PyExc_OSError);
     add(corrupt, "CorruptError", "Damaged or inconsistent bytes in a file.", PyExc_ValueError);
     add(version, "VersionError", "A file of a newer format than this build reads.", PyExc_ValueError);
-    add(cancelled, "CancelledError", "A progress callback asked to stop.", nullptr);
+    add(cancelled, "CancelledError", "A progress callback asked to stop.", PyExc_Exception);
     add(out_of_memory, "OutOfMemoryError", "An allocation failed.", PyExc_MemoryError);
     missing_file_class = add_class(module, not_found, "FileMissingError", "No such file or directory.",
                                    classes[static_cast<std::size_t>(io)], PyExc_FileNotFoundError);

@@ -36,7 +36,14 @@ void result_dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
-PyObject* result_stats(PyObject* self, void*) { return py::cast(as_result(self)->stats).release().ptr(); }
+PyObject* result_stats(PyObject* self, void*) {
+    try {
+        return py::cast(as_result(self)->stats).release().ptr();
+    } catch (...) {
+        raise_in_python();
+        return nullptr;
+    }
+}
 
 PyObject* result_repr(PyObject* self) {
     try {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import inspect
 import os
 import shutil
@@ -65,8 +66,13 @@ def test_public_names():
                 assert inspect.getdoc(member), f"{cls.__name__}.{name}"
 
 
-def test_marked_as_typed():
+def test_marked_as_typed_and_one_version():
     assert (Path(kith.__file__).parent / "py.typed").exists()
+    try:
+        installed = importlib.metadata.version("kith")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("not installed, but found on the path")
+    assert installed == kith.__version__
 
 
 PROBE = """

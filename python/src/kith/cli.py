@@ -36,6 +36,7 @@ DAMAGE = (kith.CorruptError, kith.VersionError)
 
 JsonOption = typer.Option(False, "--json", help="Print one JSON object and nothing else to the standard output.")
 ThreadsOption = typer.Option(None, "--threads", "-t", min=1, help="How many threads; all by default.", show_default=False)
+DtypeOption = typer.Option(None, "--dtype", help="Convert the vectors to float32, float16, int8 or uint8.", show_default=False)
 ParamOption = typer.Option(None, "--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated.")
 
 
@@ -110,8 +111,16 @@ def parse_params(params: Optional[list[str]]) -> dict[str, Any]:
     return parsed
 
 
-def limited(rows: np.ndarray, limit: Optional[int]) -> np.ndarray:
-    return rows if limit is None else rows[:limit]
+def read_rows(path: str, dataset: str, limit: Optional[int], dtype: Optional[str]) -> np.ndarray:
+    """Rows of a file; bits that a file holds as one bool each are packed."""
+    rows = kith.read_vectors(path, dataset=dataset)[:limit]
+    if rows.dtype == np.bool_:
+        return np.packbits(rows, axis=1)
+    if dtype is None:
+        return rows
+    if dtype not in ("float32", "float16", "int8", "uint8"):
+        raise kith.InvalidArgumentError(f"--dtype must be float32, float16, int8 or uint8, not '{dtype}'")
+    return rows.astype(dtype)
 
 
 def size_text(size: float) -> str:
@@ -150,10 +159,11 @@ def build(
     seed: int = typer.Option(0, "--seed", min=0),
     param: Optional[list[str]] = ParamOption,
     limit: Optional[int] = typer.Option(None, "--limit", min=0, help="Take the first so many rows only."),
+    dtype: Optional[str] = DtypeOption,
     as_json: bool = JsonOption,
 ) -> None:
     """Build an index over the vectors of a file and save it."""
-    rows = limited(kith.read_vectors(base), limit)
+    rows = read_rows(base, "train", limit, dtype)
     with progress_bar() as report:
         start = time.perf_counter()
         index = kith.build(spec, rows, metric=metric, threads=threads, seed=seed, progress=report, **parse_params(param))
@@ -221,13 +231,14 @@ def search(
     distances_output: Optional[str] = typer.Option(None, "--out-distances", help="Write the distances: .npy, .fvecs or .fbin."),
     param: Optional[list[str]] = ParamOption,
     limit: Optional[int] = typer.Option(None, "--limit", min=0, help="Take the first so many queries only."),
+    dtype: Optional[str] = DtypeOption,
     batch: int = typer.Option(1000, "--batch", min=1, help="Queries searched at once."),
     show: int = typer.Option(1, "--show", min=0, help="Print the neighbours of the first so many queries."),
     mmap: bool = typer.Option(True, "--mmap/--no-mmap", help="Map the index file, or read it all first."),
     as_json: bool = JsonOption,
 ) -> None:
     """Search an index file for the nearest neighbours of every query of a file."""
-    rows = limited(kith.read_vectors(queries, dataset="test"), limit)
+    rows = read_rows(queries, "test", limit, dtype)
     truth = kith.read_vectors(ground_truth, dataset="neighbors") if ground_truth else None
     opened = kith.load(index, mmap=mmap)
     ids, distances, counts, stats, seconds = run_search(opened, rows, k, threads, batch, parse_params(param))
