@@ -65,12 +65,18 @@ void bench(const char* name, const AlignedBuffer<T>& base, std::size_t dim, doub
         const ResultView first{out.ids.slice(0, 1), out.distances.slice(0, 1), out.counts};
         index.search(all.slice(next++ % batch, 1), 10, {}, {}, inline_executor(), scratch, first);
     });
-    const double many = median_seconds(3, [&] { index.search(all, 10, {}, {}, inline_executor(), scratch, out); });
     const double bandwidth = static_cast<double>(base.size() * sizeof(T)) / one;
-    const double operations = 2.0 * static_cast<double>(base.size()) * static_cast<double>(batch) / many;
-    std::printf("%-12s one query %6.1f GB/s, %4.2f of a plain sum   batch of %zu: %6.1f GOP/s, %4.2f of the f32 peak, %.0f QPS\n", name,
-                bandwidth * 1e-9, bandwidth / sum_bandwidth, batch, operations * 1e-9, operations / peak,
-                static_cast<double>(batch) / many);
+    std::printf("%-10s  one query %5.1f GB/s, %4.2f of a plain sum  |  of the f32 peak, in batches of", name, bandwidth * 1e-9,
+                bandwidth / sum_bandwidth);
+    for (const std::size_t size : {std::size_t{4}, std::size_t{8}, std::size_t{16}, std::size_t{32}, batch}) {
+        const ResultView some{out.ids.slice(0, size), out.distances.slice(0, size), out.counts};
+        const double time =
+            median_seconds(3, [&] { index.search(all.slice(0, size), 10, {}, {}, inline_executor(), scratch, some); });
+        const double operations = 2.0 * static_cast<double>(base.size()) * static_cast<double>(size) / time;
+        std::printf("  %zu: %4.2f", size, operations / peak);
+        if (size == batch) std::printf(" (%.0f GOP/s, %.0f QPS)", operations * 1e-9, static_cast<double>(size) / time);
+    }
+    std::printf("\n");
 }
 
 }  // namespace

@@ -6,7 +6,8 @@
 // Exact all the same. With |x|^2 + |q|^2 - 2 q.x a float tile rounds otherwise than the kernels do, so its thresholds are widened by a bound on both
 // errors, and whoever gets a candidate scores it again with the scorer: a batch returns, to the bit, what single queries return.
 // The bound (Higham 2002, section 3.1): a sum of d products is off by at most gamma_d * sum |x_i q_i| <= d u |x| |q|, u = 2^-24, in
-// any order of adding. Few rows pass: about k ln(n / k) a query that any exact search would offer, and those within the error of its bound.
+// any order of adding, and by d 2^-150 where products are too small for a float. Where a norm overflows the bound says nothing: every row
+// passes. Few rows pass otherwise: about k ln(n / k) a query that any exact search would offer, and those within the error of its bound.
 // Integers need none of that: their tile is exact.
 #pragma once
 
@@ -45,7 +46,7 @@ public:
 
     static bool available() noexcept { return simd::kernels().tile_f32.score != nullptr; }
 
-    std::size_t lanes() const noexcept { return tile_->lanes; }
+    static std::size_t lanes() noexcept { return simd::kernels().tile_f32.lanes; }
     std::size_t max_rows() const noexcept { return tile_->max_rows; }
 
     /// Packs queries (any number) into panels of lanes(). Comes first; reuses the memory of the load before.
@@ -61,20 +62,22 @@ public:
         for (std::size_t j = 0; j < queries.rows(); ++j) {
             const double norm2 = squared_norm(queries.row(j), dim_);
             if constexpr (is_l2) offsets_[j] = static_cast<float>(norm2 * (1.0 - error()));
-            else offsets_[j] = 0;
+            else if constexpr (is_cosine) offsets_[j] = inverse_norm(queries.row(j), dim_);
             max_norm_ = std::max(max_norm_, std::sqrt(norm2));
         }
-        if constexpr (M::score == Score::normalised) load_normalised(queries);
-        else
-            for (std::size_t at = 0; at < queries.rows(); at += lanes())
-                tile_->pack(queries.row(at), queries.stride(), std::min(lanes(), queries.rows() - at), dim_,
-                            panels_.data() + at * dim_);
+        for (std::size_t at = 0; at < queries.rows(); at += lanes())
+            tile_->pack(queries.row(at), queries.stride(), std::min(lanes(), queries.rows() - at), dim_,
+                        panels_.data() + at * dim_);
     }
 
-    /// From now on query j takes rows at `bound` or nearer; all rows while its collector is not full.
+    /// From now on query j takes rows at `bound` or nearer; all rows while its collector is not full, or where the bound says nothing.
     void bound(std::size_t j, float bound, bool full) noexcept {
-        const bool bounded = full && bound < farthest<float>();
-        thresholds_[j] = bounded ? bound - offsets_[j] : std::numeric_limits<float>::quiet_NaN();
+        float threshold = bound;
+        if constexpr (is_l2) threshold = bound - offsets_[j];
+        else if constexpr (is_cosine)  // 1 - q.x / (|q| |x|) <= bound, times |q|: the scorer's products, none of its divisions
+            threshold = static_cast<float>((static_cast<double>(bound) - 1.0 + error()) / static_cast<double>(offsets_[j]));
+        const bool bounded = full && std::isfinite(threshold);
+        thresholds_[j] = bounded ? threshold : std::numeric_limits<float>::quiet_NaN();
     }
 
     /// Makes rows [first, first + count) the current block.
@@ -94,13 +97,18 @@ public:
         const auto norm = simd::kernels().dot_f32.one;
         for (std::size_t i = 0; i < count; ++i) {
             const float* row = rows_ + i * stride_;
-            if constexpr (M::score == Score::normalised) {
+            if constexpr (is_cosine) {
                 scale_[i] = -*space.factors().view().row(first + i);
-                bias_[i] = static_cast<float>(1.0 - error());
+                bias_[i] = static_cast<float>(static_cast<double>(scale_[i]) * underflow());
+            } else if constexpr (is_l2) {
+                const auto norm2 = static_cast<double>(norm(row, row, dim_));
+                scale_[i] = -2.0f;
+                bias_[i] = std::isfinite(norm2) ? static_cast<float>(norm2 * (1.0 - error()) - underflow())
+                                                : std::numeric_limits<float>::quiet_NaN();
             } else {
-                const double norm2 = static_cast<double>(norm(row, row, dim_));
-                scale_[i] = is_l2 ? -2.0f : -1.0f;
-                bias_[i] = static_cast<float>(is_l2 ? norm2 * (1.0 - error()) : -error() * std::sqrt(norm2) * max_norm_);
+                const double norm2 = static_cast<double>(norm(row, row, dim_)) + underflow();
+                scale_[i] = -1.0f;
+                bias_[i] = static_cast<float>(-error() * std::sqrt(norm2) * max_norm_ - underflow());
             }
         }
     }
@@ -113,22 +121,12 @@ public:
 
 private:
     static constexpr bool is_l2 = std::is_base_of_v<L2, M>;
+    static constexpr bool is_cosine = M::score == Score::normalised;
 
     /// Error of tile and kernel together, relative to |x|^2 + |q|^2 (l2) or |x| |q|; 16 covers the few roundings beside the sum.
     double error() const noexcept { return (is_l2 ? 4.0 : 2.0) * static_cast<double>(dim_ + 16) * 0x1.0p-24; }
-
-    void load_normalised(MatrixView<const float> queries) {
-        normalised_.reserve_discarding(lanes() * dim_);
-        for (std::size_t at = 0; at < queries.rows(); at += lanes()) {
-            const std::size_t count = std::min(lanes(), queries.rows() - at);
-            for (std::size_t j = 0; j < count; ++j) {
-                const float* query = queries.row(at + j);
-                const float inverse = inverse_norm(query, dim_);
-                for (std::size_t i = 0; i < dim_; ++i) normalised_[j * dim_ + i] = query[i] * inverse;
-            }
-            tile_->pack(normalised_.data(), dim_, count, dim_, panels_.data() + at * dim_);
-        }
-    }
+    /// What relative errors do not cover: terms below the least normal float. Also makes zero rows pass a threshold of zero.
+    double underflow() const noexcept { return static_cast<double>(dim_ + 16) * 0x1.0p-147; }
 
     void widen(const T* row, float* out) const noexcept {
         if constexpr (std::is_same_v<T, Half>) simd::kernels().widen_f16(row, dim_, out);
@@ -140,7 +138,7 @@ private:
     double max_norm_ = 0;
     const float* rows_ = nullptr;
     std::size_t stride_ = 0;
-    AlignedBuffer<float> panels_, offsets_, thresholds_, scale_, bias_, widened_, normalised_;
+    AlignedBuffer<float> panels_, offsets_, thresholds_, scale_, bias_, widened_;  // offsets_: |q|^2, or 1 / |q| for the cosine
 };
 
 /// The integer tile as a scorer of panels: exact. Bounds are inclusive, tiles compare with <, hence the + 1.
@@ -152,7 +150,7 @@ public:
 
     static bool available() noexcept { return tile_of().score != nullptr; }
 
-    std::size_t lanes() const noexcept { return tile_->lanes; }
+    static std::size_t lanes() noexcept { return tile_of().lanes; }
     std::size_t max_rows() const noexcept { return tile_->max_rows; }
 
     void load(const space_type& space, MatrixView<const T> queries) {
@@ -186,7 +184,7 @@ public:
         stride_ = rows.stride();
         tile_->prepare_rows(rows_, stride_, count, dim_, correction_.data(), bias_.data());
         for (std::size_t i = 0; i < count; ++i)
-            bias_[i] = is_l2 ? bias_[i] - 2 * correction_[i] : -correction_[i];
+            bias_[i] = static_cast<std::int32_t>(is_l2 ? bias_[i] - 2 * std::int64_t{correction_[i]} : -std::int64_t{correction_[i]});
     }
 
     std::size_t score(std::size_t p, std::size_t at, std::size_t count, simd::TileHit* hits) const noexcept {
