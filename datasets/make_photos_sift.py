@@ -12,7 +12,7 @@ the exact nearest neighbours by squared L2 (ties: smaller id first). It writes:
 
 Needs Debian's python3-opencv (run it with /usr/bin/python3) and the packages of --packages. The
 same packages, OpenCV and options give the same files. The defaults make 1,000,000 base and 1,000
-query rows in a few minutes and about 3 GB of memory.
+query rows in about 2.5 GB of memory and some minutes.
 
 The committed fixture was made by:
     /usr/bin/python3 datasets/make_photos_sift.py --out datasets/photos-sift-10k --base 10000 \\
