@@ -18,6 +18,7 @@
 #include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "kith/core/executor.hpp"
 #include "kith/core/params.hpp"
@@ -86,14 +87,18 @@ concept BlockSearchable =
         { index.search_block(queries, params, filters, scratch, nearest) } -> std::same_as<SearchStats>;
     };
 
-/// save() adds sections; load() is memory-safe for any bytes; validate() throws Error{corrupt} where they make no sense.
+/// save() adds sections, those that section_names() lists (its own and its space's); load() is memory-safe for any bytes and gets the
+/// parameters that the file was built with; validate() throws Error{corrupt} where they make no sense.
 template <class I>
-concept Persistable = Index<I> && requires(const I& index, SectionWriter& writer, const SectionReader& reader,
-                                           const Progress& progress) {
-    { index.save(writer) };
-    { I::load(reader) } -> std::same_as<I>;
-    { index.validate(std::string_view{}, progress) };
-    { index.params() } -> std::same_as<const typename I::build_params&>;
-};
+concept Persistable =
+    Index<I> && Params<typename I::build_params> &&
+    requires(const I& index, const typename I::build_params& params, SectionWriter& writer, const SectionReader& reader,
+             const Progress& progress) {
+        { index.save(writer) };
+        { I::load(reader, params) } -> std::same_as<I>;
+        { I::section_names() } -> std::same_as<std::vector<std::string_view>>;
+        { index.validate(std::string_view{}, progress) };
+        { index.params() } -> std::same_as<const typename I::build_params&>;
+    };
 
 }  // namespace kith

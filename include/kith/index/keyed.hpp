@@ -99,7 +99,7 @@ public:
     }
 
     /// Adds rows with the given ids, or the next free ones. All or nothing: a duplicate id adds nothing.
-    void add(typename I::space_type::rows_view rows, std::span<const Id> ids = {}, NotFinite policy = NotFinite::reject,
+    void add(rows_view_of<typename I::space_type> rows, std::span<const Id> ids = {}, NotFinite policy = NotFinite::reject,
              Executor& executor = inline_executor(), const Progress& progress = {})
         requires Insertable<I>
     {
@@ -155,20 +155,42 @@ public:
         return writer.to_bytes();
     }
 
-    /// Memory-safe for any bytes; throws Error{corrupt, version, type_mismatch} where they are no such index.
+    /// Memory-safe for any bytes; throws Error{corrupt, version, type_mismatch, not_found} where they are no such index.
     static Keyed load(const SectionReader& reader)
         requires Persistable<I>
     {
         reader.require_kind(I::kind);
-        I index = I::load(reader);
+        I index = I::load(reader, load_params(reader));
         if (reader.info().space != index.space().label())
             fail(ErrorCode::type_mismatch, reader.name(), " holds rows of ", reader.info().space, ", expected ",
                  index.space().label());
+        std::vector<std::string_view> known = I::section_names();
+        known.insert(known.end(), {"params", "ids", "next_id"});
+        reader.require_known(known);
         IdMap ids = IdMap::load(reader, index.size());
         return Keyed(std::move(index), std::move(ids));
     }
 
 private:
+    /// Parameters that the file does not name have their defaults; one that is not known is a newer writer's.
+    static auto load_params(const SectionReader& reader)
+        requires Persistable<I>
+    {
+        using P = typename I::build_params;
+        if (!reader.contains("params")) return P{};
+        try {
+            const ParamMap params = parse_param_list(reader.text("params"), "section 'params'");
+            for (const auto& [name, value] : params)
+                if (!is_param<P>(name))
+                    fail(ErrorCode::version, reader.name(), " was built with the parameter '", name,
+                         "', which this version of kith does not know; known: ", known_params<P>());
+            return parse_params<P>(params, I::kind);
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::invalid_argument) throw;
+            fail(ErrorCode::corrupt, reader.name(), ": section 'params': ", error.what());
+        }
+    }
+
     SectionWriter sections() const
         requires Persistable<I>
     {

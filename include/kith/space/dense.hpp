@@ -127,7 +127,8 @@ public:
     std::size_t size() const noexcept { return rows_.rows(); }
     std::size_t dim() const noexcept { return rows_.cols(); }
     std::size_t dimensions() const noexcept { return dim() * dims_per_element<T>; }
-    std::string label() const { return std::string(M::name) + "/" + std::string(name(element_traits<T>::type)); }
+    std::string label() const { return type_label(); }
+    static std::string type_label() { return std::string(M::name) + "/" + std::string(name(element_traits<T>::type)); }
     std::size_t row_bytes() const noexcept { return dim() * sizeof(T); }
     std::size_t memory_bytes() const noexcept {
         return size() * (rows_.stride() * sizeof(T) + (keeps_factors ? sizeof(factor_type) : 0));
@@ -262,8 +263,15 @@ public:
     }
 
     /// A space over a file's sections, which stay where they are (mapped or in memory). Safe for any bytes; what they mean is validate()'s.
-    static DenseSpace load(const SectionReader& reader, M metric = M{}) {
+    static DenseSpace load(const SectionReader& reader)
+        requires std::default_initializable<M>
+    {
+        return load(reader, M{});
+    }
+    static DenseSpace load(const SectionReader& reader, M metric) {
         const FileInfo& info = reader.info();
+        if (info.space != type_label())
+            fail(ErrorCode::type_mismatch, reader.name(), " holds rows of ", info.space, ", expected ", type_label());
         const std::uint64_t cols = info.dim / dims_per_element<T>;
         if (cols == 0 || info.dim % dims_per_element<T> != 0)
             fail(ErrorCode::corrupt, reader.name(), ": ", info.dim, " dimensions are no whole ", name(element_traits<T>::type), " row");

@@ -17,8 +17,12 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "kith/core/progress.hpp"
 #include "kith/core/types.hpp"
+#include "kith/storage/sections.hpp"
 
 namespace kith {
 
@@ -54,6 +58,35 @@ concept GrowableSpace = Space<S> && requires(S& space, typename S::rows_view row
     { space.own_rows() };  // no longer borrowed or mapped: after it, the two below cannot fail
     { space.move_row(from, to) };
     { space.truncate(n) };
+};
+
+namespace detail {
+
+template <class S>
+struct RowsView {
+    struct type {};  // no rows can be added
+};
+template <class S>
+    requires requires { typename S::rows_view; }
+struct RowsView<S> {
+    using type = typename S::rows_view;
+};
+
+}  // namespace detail
+
+/// The rows that a growable space takes: for signatures of functions that are constrained to such spaces but are declared for all.
+template <class S>
+using rows_view_of = typename detail::RowsView<S>::type;
+
+/// save() adds sections, those that section_names() lists; load() is memory-safe for any bytes; validate() throws Error{corrupt} where
+/// they make no sense.
+template <class S>
+concept PersistableSpace = Space<S> && requires(const S& space, SectionWriter& writer, const SectionReader& reader,
+                                                const Progress& progress) {
+    { space.save(writer) };
+    { S::load(reader) } -> std::same_as<S>;
+    { S::section_names() } -> std::same_as<std::vector<std::string_view>>;
+    { space.validate(std::string_view{}, progress) };
 };
 
 }  // namespace kith

@@ -120,7 +120,7 @@ public:
 
     /// Refuses a file with sections outside `known` that are not optional: a newer writer put there
     /// what must not be missed.
-    void require_known(std::initializer_list<std::string_view> known) const {
+    void require_known(std::span<const std::string_view> known) const {
         for (const SectionInfo& info : sections_) {
             const bool understood =
                 std::find(known.begin(), known.end(), info.name) != known.end() &&
@@ -131,6 +131,9 @@ public:
                      "', which this version of kith (format ", file_version_major, ".",
                      file_version_minor, ") does not know and must not skip");
         }
+    }
+    void require_known(std::initializer_list<std::string_view> known) const {
+        require_known(std::span(known.begin(), known.size()));
     }
 
     /// A section's elements. Throws not_found, type_mismatch (element size), corrupt.
