@@ -129,6 +129,9 @@ public:
     }
 
 private:
+    static constexpr std::size_t seed_rows = 512;
+    static constexpr std::size_t tile_step = 120;  // rows between two looks at the bounds; whole tiles of 12, 6, 5 or 4
+
     /// Rows per block that stays in cache while all queries of a batch pass over it: half of a small second-level cache.
     std::size_t block_rows() const noexcept {
         constexpr std::size_t bytes = std::size_t{256} << 10;
@@ -223,14 +226,22 @@ private:
     {
         auto& tile = scratch.tile;
         tile.load(space_, queries);
-        for (std::size_t j = 0; j < queries.rows(); ++j) tile.bound(j, nearest[j].bound(), nearest[j].full());
-        scratch.hits.reserve_discarding(tile.max_rows() * tile.lanes());
-        for (std::size_t first = 0; first < size(); first += block_rows()) {
+        // Bounds first, from a few rows scored one by one: without them every pair of the first tiles would be a hit.
+        const std::size_t seed = std::min(size(), seed_rows);
+        for (std::size_t j = 0; j < queries.rows(); ++j) {
+            const auto scorer = space_.scorer(queries[j]);
+            if (filters.empty()) scan(scorer, AllowAll{}, scratch, nearest[j], 0, seed);
+            else scan(scorer, filters[filters.size() == 1 ? 0 : j], scratch, nearest[j], 0, seed);
+            tile.bound(j, nearest[j].bound(), nearest[j].full());
+        }
+        const std::size_t step = std::min(tile.max_rows(), tile_step);
+        scratch.hits.reserve_discarding(step * tile.lanes());
+        for (std::size_t first = seed; first < size(); first += block_rows()) {
             const std::size_t count = std::min(block_rows(), size() - first);
             tile.block(space_, first, count);
             for (std::size_t panel = 0; panel * tile.lanes() < queries.rows(); ++panel)
-                for (std::size_t at = 0; at < count; at += tile.max_rows())
-                    score_tile(queries, filters, scratch, nearest, panel, first, at, std::min(tile.max_rows(), count - at));
+                for (std::size_t at = 0; at < count; at += step)
+                    score_tile(queries, filters, scratch, nearest, panel, first, at, std::min(step, count - at));
         }
         return scored(size() * queries.rows(), space_.row_bytes());
     }
