@@ -99,7 +99,8 @@ public:
             const float* row = rows_ + i * stride_;
             if constexpr (is_cosine) {
                 scale_[i] = -*space.factors().view().row(first + i);
-                bias_[i] = static_cast<float>(static_cast<double>(scale_[i]) * underflow());
+                const auto inverse = static_cast<double>(-scale_[i]);
+                bias_[i] = unless_overflow(inverse > 0 ? 1.0 / inverse : 0.0, -inverse * underflow());
             } else if constexpr (is_l2) {
                 const auto norm2 = static_cast<double>(norm(row, row, dim_));
                 scale_[i] = -2.0f;
@@ -108,7 +109,7 @@ public:
             } else {
                 const double norm2 = static_cast<double>(norm(row, row, dim_)) + underflow();
                 scale_[i] = -1.0f;
-                bias_[i] = static_cast<float>(-error() * std::sqrt(norm2) * max_norm_ - underflow());
+                bias_[i] = unless_overflow(std::sqrt(norm2), -error() * std::sqrt(norm2) * max_norm_ - underflow());
             }
         }
     }
@@ -127,6 +128,10 @@ private:
     double error() const noexcept { return (is_l2 ? 4.0 : 2.0) * static_cast<double>(dim_ + 16) * 0x1.0p-24; }
     /// What relative errors do not cover: terms below the least normal float. Also makes zero rows pass a threshold of zero.
     double underflow() const noexcept { return static_cast<double>(dim_ + 16) * 0x1.0p-147; }
+    /// The bias of a row, or NaN (a hit for every query) where sums of its products may be infinite in one order and finite in another.
+    float unless_overflow(double row_norm, double bias) const noexcept {
+        return row_norm * max_norm_ < 0x1.0p127 ? static_cast<float>(bias) : std::numeric_limits<float>::quiet_NaN();
+    }
 
     void widen(const T* row, float* out) const noexcept {
         if constexpr (std::is_same_v<T, Half>) simd::kernels().widen_f16(row, dim_, out);
