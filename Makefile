@@ -25,7 +25,7 @@ bench:
 	@scripts/setup.sh bench
 	@$(CONFIGURE)
 	@$(BUILD) --target kith_bench
-	@set -e; for program in build/release/bench/*; do echo "== $$program"; $$program; done
+	@set -e; for program in build/release/bench/bench_*; do echo "== $$program"; $$program; done
 
 clean:
 	rm -rf build
