@@ -64,7 +64,7 @@ constexpr std::size_t peak_chains = 12;
 // clang-format off
 #if defined(KITH_SIMD_X86)
 #define KITH_BENCH_FMA(I, R) "vfmadd231ps %%" R "0, %%" R "0, %%" R #I "\n\t"
-#define KITH_BENCH_MUL_ADD(I, R) "mulps %%xmm0, %%xmm1\n\taddps %%xmm0, %%xmm" #I "\n\t"
+#define KITH_BENCH_MUL_ADD(I, R) "movaps %%xmm0, %%xmm1\n\tmulps %%xmm0, %%xmm1\n\taddps %%xmm0, %%xmm" #I "\n\t"
 #else
 #define KITH_BENCH_FMLA(I, R) "fmla v" #I ".4s, v0.4s, v0.4s\n\t"
 #endif

@@ -40,7 +40,7 @@ struct HammingOp {
         return Isa::reduce(acc);
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
-        return Isa::reduce_one(acc);
+        return Isa::reduce_count(acc);
     }
 };
 
@@ -86,7 +86,7 @@ struct JaccardOp {
         return result;
     }
     static KITH_SIMD_INLINE float finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
-        return ratio(Isa::reduce_one(acc.both), Isa::reduce_one(acc.any));
+        return ratio(Isa::reduce_count(acc.both), Isa::reduce_count(acc.any));
     }
 
 private:

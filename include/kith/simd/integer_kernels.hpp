@@ -182,7 +182,7 @@ struct IntegerL1Op : IntegerOpBase<Arch, T> {
         return Isa::reduce(acc);
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
-        return Isa::reduce_one(acc);
+        return Isa::reduce_count(acc);
     }
 };
 
@@ -201,6 +201,10 @@ struct IntegerPairL2Op : IntegerL1Op<Arch, T> {
     }
     static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
         add_squares(acc, Isa::difference(q, L1::load_partial(row, n)));
+    }
+
+    static KITH_SIMD_INLINE std::int32_t finish_one(const typename L1::Context&, const Acc& acc, std::int32_t) noexcept {
+        return Isa::reduce_one(acc);
     }
 
 private:

@@ -281,16 +281,27 @@ private:
         multiply_tile<Ops, R>(sums, call.panel + words * panel_row, last, tile_word, 1);
     }
 
+    /// n elements as 16-bit integers, and a zero after an odd number of them.
+    static KITH_SIMD_INLINE void widen_row(const T* row, std::size_t n, std::int16_t* wide) noexcept {
+        typedef T Bytes __attribute__((vector_size(16)));
+        typedef std::int16_t Words __attribute__((vector_size(32)));
+        std::size_t i = 0;
+        for (; i + sizeof(Bytes) <= n; i += sizeof(Bytes)) {
+            Bytes bytes;
+            __builtin_memcpy(&bytes, row + i, sizeof(bytes));
+            const Words words = __builtin_convertvector(bytes, Words);
+            __builtin_memcpy(wide + i, &words, sizeof(words));
+        }
+        for (; i < n; ++i) wide[i] = static_cast<std::int16_t>(row[i]);
+        if (n % 2 != 0) wide[n] = 0;
+    }
+
     template <std::size_t R>
     static KITH_SIMD_INLINE void multiply_widened(TileSums<Ops, R>& sums, const Call& call, const T* rows) noexcept {
         std::int16_t wide[R * chunk];
         for (std::size_t k = 0; k < call.dim; k += chunk) {
             const std::size_t n = call.dim - k < chunk ? call.dim - k : chunk;
-            for (std::size_t r = 0; r < R; ++r) {
-                const T* row = rows + r * call.stride + k;
-                for (std::size_t i = 0; i < n; ++i) wide[r * chunk + i] = static_cast<std::int16_t>(row[i]);
-                wide[r * chunk + n - 1 + (n & 1)] = (n & 1) != 0 ? std::int16_t{0} : wide[r * chunk + n - 1];
-            }
+            for (std::size_t r = 0; r < R; ++r) widen_row(rows + r * call.stride + k, n, wide + r * chunk);
             multiply_tile<Ops, R>(sums, call.panel + k / 2 * panel_row, reinterpret_cast<const unsigned char*>(wide),
                                   chunk * sizeof(std::int16_t), (n + 1) / 2);
         }

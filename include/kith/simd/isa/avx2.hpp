@@ -124,6 +124,10 @@ struct Isa<arch::Avx2> {
         const __m128i t = _mm_add_epi32(h, _mm_unpackhi_epi64(h, h));
         return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0x55)));
     }
+    static KITH_SIMD_INLINE std::int32_t reduce_count(I x) noexcept {
+        const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
+        return _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_unpackhi_epi64(h, h)));
+    }
 
     struct Wide {
         __m256i low, high;

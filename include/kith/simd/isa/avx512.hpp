@@ -128,6 +128,11 @@ struct Avx512Isa {
         const __m128i t = _mm_add_epi32(h, _mm_unpackhi_epi64(h, h));
         return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0x55)));
     }
+    static KITH_SIMD_INLINE std::int32_t reduce_count(I x) noexcept {
+        const __m256i y = _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+        const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+        return _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_unpackhi_epi64(h, h)));
+    }
 
     struct Wide {
         __m512i low, high;
@@ -199,7 +204,7 @@ struct Isa<arch::Avx512Vnni> : Avx512Isa<arch::Avx512Vnni> {
     /// acc += products of unsigned bytes of a and signed bytes of b, four to a lane, without saturation.
     static KITH_SIMD_INLINE I dot_bytes(I acc, I a, I b) noexcept { return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)}; }
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
-        return {_mm512_add_epi32(acc.v, _mm512_popcnt_epi32(x.v))};
+        return {_mm512_add_epi32(acc.v, _mm512_popcnt_epi64(x.v))};
     }
 };
 #endif

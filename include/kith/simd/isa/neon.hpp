@@ -103,6 +103,7 @@ struct Isa<arch::Neon> {
         return (Lanes)vpaddq_s32(ab, cd);
     }
     static KITH_SIMD_INLINE std::int32_t reduce_one(I x) noexcept { return vaddvq_s32(vreinterpretq_s32_u8(x.v)); }
+    static KITH_SIMD_INLINE std::int32_t reduce_count(I x) noexcept { return reduce_one(x); }
 
     /// Bytes stay bytes: NEON multiplies them into 16 bits directly.
     template <class Byte>
