@@ -39,7 +39,8 @@ void check(Kind kind, Member<T> member) {
             for (std::size_t r = 0; r < rows; ++r) {
                 const double error = std::abs(static_cast<double>(out[r]) - expected[r].value);
                 if (!(error <= tolerance(table, dim, expected[r].magnitude)))
-                    FAIL("dim " << dim << " row " << r << ": " << out[r] << " instead of " << expected[r].value);
+                    FAIL("dim " << dim << " row " << r << ": " << out[r] << " instead of "
+                                << expected[r].value);
             }
             // One to one, and the same bits from a run whose query holds the same numbers.
             for (std::size_t r = 0; r < rows; r += 8) {

@@ -16,7 +16,8 @@ std::vector<std::int32_t> norms_of(const RowsRef<T>& rows, std::size_t count) {
     const std::vector<T> zero(rows.dim);
     std::vector<std::int32_t> norms(count);
     for (std::size_t r = 0; r < count; ++r)
-        norms[r] = static_cast<std::int32_t>(exact_reference(Kind::l2, zero.data(), rows.data + r * rows.stride, rows.dim));
+        norms[r] = static_cast<std::int32_t>(
+            exact_reference(Kind::l2, zero.data(), rows.data + r * rows.stride, rows.dim));
     return norms;
 }
 
@@ -31,9 +32,11 @@ void check_rows(Kind kind, Member<T> member, const T* query, RowsRef<T> rows, st
         std::vector<std::int32_t> out(count);
         (table.*member).run(query, rows, 0, count, out.data());
         for (std::size_t r = 0; r < count; ++r) {
-            const std::int32_t one = (table.*member).one(query, rows.data + r * rows.stride, rows.dim);
+            const std::int32_t one =
+                (table.*member).one(query, rows.data + r * rows.stride, rows.dim);
             if (out[r] != expected[r] || one != expected[r])
-                FAIL("dim " << rows.dim << " row " << r << ": run " << out[r] << ", one " << one << ", expected " << expected[r]);
+                FAIL("dim " << rows.dim << " row " << r << ": run " << out[r] << ", one " << one
+                            << ", expected " << expected[r]);
         }
     });
 }
@@ -44,7 +47,8 @@ void check(Kind kind, Member<T> member) {
     const std::vector<T> data = random_elements<T>((count + 1) * longest + 16, 11);
     const std::vector<T> query = random_elements<T>(longest + 1, 12);
     for (std::size_t dim = 0; dim <= longest; ++dim)
-        check_rows<T>(kind, member, query.data() + 1, {data.data() + dim % 7, dim + dim % 3, dim, nullptr}, count);
+        check_rows<T>(kind, member, query.data() + 1,
+                      {data.data() + dim % 7, dim + dim % 3, dim, nullptr}, count);
 }
 
 template <class T>
@@ -127,9 +131,12 @@ TEST_CASE("a run that is longer than the first cache is exact") {
     constexpr std::size_t dim = 130, count = 603;
     const std::vector<std::uint8_t> data = random_elements<std::uint8_t>(count * dim, 16);
     const std::vector<std::uint8_t> query = random_elements<std::uint8_t>(dim, 17);
-    check_rows<std::uint8_t>(Kind::l2, &KernelTable::l2_u8, query.data(), {data.data(), dim, dim, nullptr}, count);
-    check_rows<std::uint8_t>(Kind::dot, &KernelTable::dot_u8, query.data(), {data.data(), dim, dim, nullptr}, count);
-    check_rows<std::uint8_t>(Kind::l1, &KernelTable::l1_u8, query.data(), {data.data(), dim, dim, nullptr}, count);
+    check_rows<std::uint8_t>(Kind::l2, &KernelTable::l2_u8, query.data(),
+                             {data.data(), dim, dim, nullptr}, count);
+    check_rows<std::uint8_t>(Kind::dot, &KernelTable::dot_u8, query.data(),
+                             {data.data(), dim, dim, nullptr}, count);
+    check_rows<std::uint8_t>(Kind::l1, &KernelTable::l1_u8, query.data(),
+                             {data.data(), dim, dim, nullptr}, count);
 }
 
 TEST_CASE("bit kernels are exact at every length") {
@@ -146,10 +153,14 @@ TEST_CASE("bit kernels are exact at every length") {
             for (std::size_t r = 0; r < count; ++r) {
                 const Bits8* row = rows.data + r * rows.stride;
                 const BitCounts c = count_bits(query.data(), row, bytes);
-                const float distance = c.any == 0 ? 0.0f : static_cast<float>(c.any - c.both) / static_cast<float>(c.any);
-                if (hamming[r] != c.differing || table.hamming_b1.one(query.data(), row, bytes) != c.differing)
+                const float distance =
+                    c.any == 0 ? 0.0f
+                               : static_cast<float>(c.any - c.both) / static_cast<float>(c.any);
+                if (hamming[r] != c.differing ||
+                    table.hamming_b1.one(query.data(), row, bytes) != c.differing)
                     FAIL("hamming, bytes " << bytes << " row " << r);
-                if (jaccard[r] != distance || table.jaccard_b1.one(query.data(), row, bytes) != distance)
+                if (jaccard[r] != distance ||
+                    table.jaccard_b1.one(query.data(), row, bytes) != distance)
                     FAIL("jaccard, bytes " << bytes << " row " << r);
             }
         });
@@ -171,8 +182,10 @@ TEST_CASE("bit scores do not depend on how rows are grouped; empty sets are at d
                 return table.jaccard_b1.one(query.data(), rows.data + r * rows.stride, bytes);
             });
             CHECK(table.jaccard_b1.one(zero.data(), zero.data(), bytes) == 0.0f);
-            CHECK(table.jaccard_b1.one(zero.data(), ones.data(), bytes) == (bytes == 0 ? 0.0f : 1.0f));
-            CHECK(table.hamming_b1.one(zero.data(), ones.data(), bytes) == static_cast<std::int32_t>(8 * bytes));
+            CHECK(table.jaccard_b1.one(zero.data(), ones.data(), bytes) ==
+                  (bytes == 0 ? 0.0f : 1.0f));
+            CHECK(table.hamming_b1.one(zero.data(), ones.data(), bytes) ==
+                  static_cast<std::int32_t>(8 * bytes));
         });
 }
 

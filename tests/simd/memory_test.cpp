@@ -17,11 +17,13 @@ class GuardedPages {
 public:
     GuardedPages() : page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))) {
         inner_ = (9 * longest * sizeof(float) / page_ + 1) * page_;
-        void* p = ::mmap(nullptr, inner_ + 2 * page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void* p =
+            ::mmap(nullptr, inner_ + 2 * page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         REQUIRE(p != MAP_FAILED);
         base_ = static_cast<unsigned char*>(p);
         REQUIRE(::mprotect(base_ + page_, inner_, PROT_READ | PROT_WRITE) == 0);
-        for (std::size_t i = 0; i < inner_; ++i) base_[page_ + i] = static_cast<unsigned char>(i % 61);
+        for (std::size_t i = 0; i < inner_; ++i)
+            base_[page_ + i] = static_cast<unsigned char>(i % 61);
     }
     GuardedPages(const GuardedPages&) = delete;
     GuardedPages& operator=(const GuardedPages&) = delete;
@@ -40,22 +42,26 @@ private:
 };
 
 template <class T, class D>
-void touch(const DistanceKernels<T, D>& kernels, const GuardedPages& row_pages, const GuardedPages& query_pages, std::size_t dim, bool at_end) {
+void touch(const DistanceKernels<T, D>& kernels, const GuardedPages& row_pages,
+           const GuardedPages& query_pages, std::size_t dim, bool at_end) {
     using Query = query_element_t<T>;
     constexpr Slot slots[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
     const std::int32_t norms[9] = {};
     D out[9];
     const Query* q = query_pages.place<Query>(dim, at_end);
-    for (const std::size_t count : {std::size_t{1}, std::size_t{4}, std::size_t{8}, std::size_t{9}}) {
+    for (const std::size_t count :
+         {std::size_t{1}, std::size_t{4}, std::size_t{8}, std::size_t{9}}) {
         const RowsRef<T> rows{row_pages.place<T>(count * dim, at_end), dim, dim, norms};
         kernels.run(q, rows, 0, count, out);
         kernels.gather(q, rows, slots, count, out);
     }
-    static_cast<void>(kernels.one(query_pages.place<T>(dim, at_end), row_pages.place<T>(dim, at_end), dim));
+    static_cast<void>(
+        kernels.one(query_pages.place<T>(dim, at_end), row_pages.place<T>(dim, at_end), dim));
 }
 
 template <class T>
-void touch_integer_tile(const IntegerTile<T>& tile, const GuardedPages& pages, std::size_t dim, bool at_end) {
+void touch_integer_tile(const IntegerTile<T>& tile, const GuardedPages& pages, std::size_t dim,
+                        bool at_end) {
     if (tile.score == nullptr) return;
     constexpr std::size_t count = 9;
     std::vector<unsigned char> panel(tile.panel_bytes(dim));
@@ -64,24 +70,31 @@ void touch_integer_tile(const IntegerTile<T>& tile, const GuardedPages& pages, s
     std::vector<std::int32_t> bias(count), norms(count), threshold(tile.lanes);
     std::vector<TileHit> hits(count * tile.lanes);
     tile.prepare_rows(rows, dim, count, dim, bias.data(), norms.data());
-    static_cast<void>(tile.score(panel.data(), dim, rows, dim, count, -2, bias.data(), threshold.data(), hits.data()));
+    static_cast<void>(tile.score(panel.data(), dim, rows, dim, count, -2, bias.data(),
+                                 threshold.data(), hits.data()));
 }
 
-void touch_float_tile(const FloatTile& tile, const GuardedPages& pages, std::size_t dim, bool at_end) {
+void touch_float_tile(const FloatTile& tile, const GuardedPages& pages, std::size_t dim,
+                      bool at_end) {
     constexpr std::size_t count = 9;
     std::vector<float> panel(tile.lanes * dim), zero(count), threshold(tile.lanes);
     const float* rows = pages.place<float>(count * dim, at_end);
     tile.pack(rows, dim, 5, dim, panel.data());
     std::vector<TileHit> hits(count * tile.lanes);
-    static_cast<void>(tile.score(panel.data(), dim, rows, dim, count, zero.data(), zero.data(), threshold.data(), hits.data()));
+    static_cast<void>(tile.score(panel.data(), dim, rows, dim, count, zero.data(), zero.data(),
+                                 threshold.data(), hits.data()));
 }
 
 template <class T>
 T not_finite(bool nan) {
-    const float x = nan ? std::numeric_limits<float>::quiet_NaN() : -std::numeric_limits<float>::infinity();
-    if constexpr (std::is_same_v<T, Half>) return to_half(x);
-    else if constexpr (std::is_same_v<T, BFloat16>) return to_bfloat16(x);
-    else return x;
+    const float x =
+        nan ? std::numeric_limits<float>::quiet_NaN() : -std::numeric_limits<float>::infinity();
+    if constexpr (std::is_same_v<T, Half>)
+        return to_half(x);
+    else if constexpr (std::is_same_v<T, BFloat16>)
+        return to_bfloat16(x);
+    else
+        return x;
 }
 
 template <class T>
@@ -98,8 +111,11 @@ void check_finite(std::size_t (*KernelTable::*member)(const T*, std::size_t) noe
                 if (found != bad) FAIL("n " << n << ": found " << found << " instead of " << bad);
             }
         std::vector<T> largest(longest, std::is_same_v<T, Half> ? T{} : T{});
-        if constexpr (std::is_same_v<T, float>) largest.assign(longest, -std::numeric_limits<float>::max());
-        else largest.assign(longest, T{static_cast<std::uint16_t>(std::is_same_v<T, Half> ? 0xFBFF : 0xFF7F)});
+        if constexpr (std::is_same_v<T, float>)
+            largest.assign(longest, -std::numeric_limits<float>::max());
+        else
+            largest.assign(
+                longest, T{static_cast<std::uint16_t>(std::is_same_v<T, Half> ? 0xFBFF : 0xFF7F)});
         CHECK(first(largest.data(), longest) == longest);
         largest[700] = not_finite<T>(true);
         largest[900] = not_finite<T>(false);
@@ -116,11 +132,16 @@ TEST_CASE("kernels read nothing outside their rows") {
         std::vector<float> widened(longest);
         for (std::size_t dim = 0; dim <= longest; dim += dim < 300 ? 1 : 13)
             for (const bool at_end : {false, true}) {
-                for (const auto& k : {t.l2_f32, t.dot_f32, t.l1_f32}) touch(k, rows, query, dim, at_end);
-                for (const auto& k : {t.l2_f16, t.dot_f16, t.l1_f16}) touch(k, rows, query, dim, at_end);
-                for (const auto& k : {t.l2_bf16, t.dot_bf16, t.l1_bf16}) touch(k, rows, query, dim, at_end);
-                for (const auto& k : {t.l2_i8, t.dot_i8, t.l1_i8}) touch(k, rows, query, dim, at_end);
-                for (const auto& k : {t.l2_u8, t.dot_u8, t.l1_u8}) touch(k, rows, query, dim, at_end);
+                for (const auto& k : {t.l2_f32, t.dot_f32, t.l1_f32})
+                    touch(k, rows, query, dim, at_end);
+                for (const auto& k : {t.l2_f16, t.dot_f16, t.l1_f16})
+                    touch(k, rows, query, dim, at_end);
+                for (const auto& k : {t.l2_bf16, t.dot_bf16, t.l1_bf16})
+                    touch(k, rows, query, dim, at_end);
+                for (const auto& k : {t.l2_i8, t.dot_i8, t.l1_i8})
+                    touch(k, rows, query, dim, at_end);
+                for (const auto& k : {t.l2_u8, t.dot_u8, t.l1_u8})
+                    touch(k, rows, query, dim, at_end);
                 touch(t.hamming_b1, rows, query, dim, at_end);
                 touch(t.jaccard_b1, rows, query, dim, at_end);
                 touch_float_tile(t.tile_f32, rows, dim, at_end);

@@ -21,10 +21,15 @@ template <class T>
 T random_element(const Random& random, std::uint64_t i) {
     if constexpr (FloatElement<T>) {
         // Magnitudes from 2^-6 to 2^6, so that sums round.
-        const float x = static_cast<float>(random.normal(i) * std::exp2(static_cast<double>(random.below(i + (1u << 30), 13)) - 6.0));
-        if constexpr (std::is_same_v<T, Half>) return to_half(x);
-        else if constexpr (std::is_same_v<T, BFloat16>) return to_bfloat16(x);
-        else return x;
+        const float x = static_cast<float>(
+            random.normal(i) *
+            std::exp2(static_cast<double>(random.below(i + (1u << 30), 13)) - 6.0));
+        if constexpr (std::is_same_v<T, Half>)
+            return to_half(x);
+        else if constexpr (std::is_same_v<T, BFloat16>)
+            return to_bfloat16(x);
+        else
+            return x;
     } else if constexpr (std::is_same_v<T, Bits8>) {
         return {static_cast<std::uint8_t>(random.bits(i))};
     } else {
@@ -60,7 +65,8 @@ Reference reference(Kind kind, const Q* q, const T* x, std::size_t dim) {
     for (std::size_t i = 0; i < dim; ++i) {
         const double a = static_cast<double>(value(q[i]));
         const double b = static_cast<double>(value(x[i]));
-        const double term = kind == Kind::l2 ? (a - b) * (a - b) : (kind == Kind::dot ? a * b : std::abs(a - b));
+        const double term =
+            kind == Kind::l2 ? (a - b) * (a - b) : (kind == Kind::dot ? a * b : std::abs(a - b));
         r.value += term;
         r.magnitude += std::abs(term);
     }
@@ -105,7 +111,8 @@ inline std::vector<Slot> scrambled_slots(std::size_t count) {
 /// run and gather agree with `one_of(row)` to the bit, for every number of rows up to 19 and wherever a run begins; neither writes
 /// past the end of its output.
 template <class T, class D, class OneOf>
-void check_grouping(const DistanceKernels<T, D>& kernels, const query_element_t<T>* q, RowsRef<T> rows, OneOf one_of) {
+void check_grouping(const DistanceKernels<T, D>& kernels, const query_element_t<T>* q,
+                    RowsRef<T> rows, OneOf one_of) {
     constexpr std::size_t most = 19;
     const D untouched = static_cast<D>(-77);
     std::vector<D> expected(most);
@@ -115,7 +122,8 @@ void check_grouping(const DistanceKernels<T, D>& kernels, const query_element_t<
             std::vector<D> out(count + 1, untouched);
             kernels.run(q, rows, first, count, out.data());
             for (std::size_t i = 0; i < count; ++i)
-                if (!same_bits(out[i], expected[first + i])) FAIL("run(" << first << ", " << count << ") at " << i);
+                if (!same_bits(out[i], expected[first + i]))
+                    FAIL("run(" << first << ", " << count << ") at " << i);
             if (!same_bits(out[count], untouched)) FAIL("run wrote past its end, count " << count);
         }
     const std::vector<Slot> slots = scrambled_slots(most);

@@ -11,7 +11,8 @@ TEST_CASE("the tables that run here are tested, the others are named") {
     std::size_t runnable = 0;
     for (const LinkedTable& t : linked_tables()) {
         runnable += t.runnable;
-        if (!t.runnable) WARN("NOT TESTED: this processor cannot run the kernels '" << t.table->name << "'");
+        if (!t.runnable)
+            WARN("NOT TESTED: this processor cannot run the kernels '" << t.table->name << "'");
     }
     CHECK(runnable >= 1);
     CHECK(available_tables().size() == runnable);
@@ -21,7 +22,9 @@ TEST_CASE("every table is complete") {
     for (const LinkedTable& linked : linked_tables()) {
         const KernelTable& t = *linked.table;
         INFO("table " << t.name);
-        const auto complete = [](const auto& k) { return k.one != nullptr && k.gather != nullptr && k.run != nullptr; };
+        const auto complete = [](const auto& k) {
+            return k.one != nullptr && k.gather != nullptr && k.run != nullptr;
+        };
         CHECK(complete(t.l2_f32));
         CHECK(complete(t.dot_f32));
         CHECK(complete(t.l1_f32));
@@ -42,7 +45,8 @@ TEST_CASE("every table is complete") {
         CHECK((t.tile_f32.lanes > 0 && t.tile_f32.pack != nullptr && t.tile_f32.score != nullptr));
         CHECK((t.tile_i8.score == nullptr) == (t.tile_u8.score == nullptr));
         CHECK((t.widen_f16 != nullptr && t.widen_bf16 != nullptr));
-        CHECK((t.first_not_finite_f32 != nullptr && t.first_not_finite_f16 != nullptr && t.first_not_finite_bf16 != nullptr));
+        CHECK((t.first_not_finite_f32 != nullptr && t.first_not_finite_f16 != nullptr &&
+               t.first_not_finite_bf16 != nullptr));
     }
 }
 
@@ -53,8 +57,10 @@ TEST_CASE("a table is chosen by name, the best one by default") {
     }
     CHECK(&choose_table("") == available_tables().back());
     CHECK(find_table("altivec") == nullptr);
-    if (const char* forced = std::getenv("KITH_ARCH")) CHECK(std::string_view(kernels().name) == forced);
-    else CHECK(&kernels() == available_tables().back());
+    if (const char* forced = std::getenv("KITH_ARCH"))
+        CHECK(std::string_view(kernels().name) == forced);
+    else
+        CHECK(&kernels() == available_tables().back());
 }
 
 TEST_CASE("an unknown table is an error that lists what there is") {
@@ -65,7 +71,8 @@ TEST_CASE("an unknown table is an error that lists what there is") {
         CHECK(error.code() == ErrorCode::unsupported);
         const std::string message = error.what();
         CHECK(message.find("altivec") != std::string::npos);
-        for (const LinkedTable& t : linked_tables()) CHECK(message.find(t.table->name) != std::string::npos);
+        for (const LinkedTable& t : linked_tables())
+            CHECK(message.find(t.table->name) != std::string::npos);
     }
 }
 

@@ -23,8 +23,8 @@
 #if defined(KITH_SIMD_X86) && defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #define KITH_SIMD_HAS_AVX2 1
 #endif
-#if defined(KITH_SIMD_HAS_AVX2) && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
-    defined(__AVX512VL__) && defined(__AVX512CD__) && defined(__BMI2__)
+#if defined(KITH_SIMD_HAS_AVX2) && defined(__AVX512F__) && defined(__AVX512BW__) && \
+    defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512CD__) && defined(__BMI2__)
 #define KITH_SIMD_HAS_AVX512 1
 #endif
 #if defined(KITH_SIMD_HAS_AVX512) && defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__)
@@ -35,11 +35,21 @@ namespace kith::simd {
 
 namespace arch {
 
-struct Baseline { static constexpr const char* name = "baseline"; };  // x86-64: SSE2
-struct Avx2 { static constexpr const char* name = "avx2"; };          // AVX2, FMA, F16C
-struct Avx512 { static constexpr const char* name = "avx512"; };      // F, BW, DQ, VL, CD
-struct Avx512Vnni { static constexpr const char* name = "avx512_vnni"; };  // and VNNI, VPOPCNTDQ
-struct Neon { static constexpr const char* name = "neon"; };          // AArch64
+struct Baseline {
+    static constexpr const char* name = "baseline";
+};  // x86-64: SSE2
+struct Avx2 {
+    static constexpr const char* name = "avx2";
+};  // AVX2, FMA, F16C
+struct Avx512 {
+    static constexpr const char* name = "avx512";
+};  // F, BW, DQ, VL, CD
+struct Avx512Vnni {
+    static constexpr const char* name = "avx512_vnni";
+};  // and VNNI, VPOPCNTDQ
+struct Neon {
+    static constexpr const char* name = "neon";
+};  // AArch64
 
 #if defined(KITH_SIMD_HAS_AVX512_VNNI)
 using Native = Avx512Vnni;

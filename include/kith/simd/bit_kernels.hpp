@@ -33,13 +33,16 @@ struct HammingOp {
     static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept {
         acc = Isa::popcount(acc, Isa::bit_xor(q, load(row)));
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         acc = Isa::popcount(acc, Isa::bit_xor(q, load_partial(row, n)));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group],
+                                                       typename Isa::Lanes) noexcept {
         return Isa::reduce(acc);
     }
-    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
+    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc,
+                                                    std::int32_t) noexcept {
         return Isa::reduce_count(acc);
     }
 };
@@ -65,11 +68,16 @@ struct JaccardOp {
     static KITH_SIMD_INLINE Operand load_partial(const T* q, std::size_t n) noexcept {
         return Isa::load_bytes_partial(q, n);
     }
-    static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept { count(acc, q, load(row)); }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept {
+        count(acc, q, load(row));
+    }
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         count(acc, q, load_partial(row, n));
     }
-    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
+    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&,
+                                                            const Acc (&acc)[Isa::group],
+                                                            typename Isa::Lanes) noexcept {
         I both[Isa::group];
         I any[Isa::group];
         unroll<Isa::group>([&](auto g) KITH_SIMD_LAMBDA {
@@ -81,11 +89,13 @@ struct JaccardOp {
         typename Isa::FloatLanes result;
         unroll<Isa::group>([&](auto g) KITH_SIMD_LAMBDA {
             constexpr std::size_t j = decltype(g)::value;
-            result[j] = ratio(static_cast<std::int32_t>(common[j]), static_cast<std::int32_t>(all[j]));
+            result[j] =
+                ratio(static_cast<std::int32_t>(common[j]), static_cast<std::int32_t>(all[j]));
         });
         return result;
     }
-    static KITH_SIMD_INLINE float finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
+    static KITH_SIMD_INLINE float finish_one(const Context&, const Acc& acc,
+                                             std::int32_t) noexcept {
         return ratio(Isa::reduce_count(acc.both), Isa::reduce_count(acc.any));
     }
 

@@ -28,7 +28,8 @@ inline bool cpu_runs(arch::Avx2) noexcept {
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return false;
     const bool f16c = (ecx >> 29 & 1u) != 0;  // clang 14 has no name for it
     return f16c && __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
-           __builtin_cpu_supports("popcnt") != 0 && __builtin_cpu_supports("bmi") != 0 && __builtin_cpu_supports("bmi2") != 0;
+           __builtin_cpu_supports("popcnt") != 0 && __builtin_cpu_supports("bmi") != 0 &&
+           __builtin_cpu_supports("bmi2") != 0;
 #else
     return false;
 #endif
@@ -36,9 +37,9 @@ inline bool cpu_runs(arch::Avx2) noexcept {
 
 inline bool cpu_runs(arch::Avx512) noexcept {
 #if defined(KITH_SIMD_X86)
-    return cpu_runs(arch::Avx2{}) && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-           __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-           __builtin_cpu_supports("avx512cd") != 0;
+    return cpu_runs(arch::Avx2{}) && __builtin_cpu_supports("avx512f") != 0 &&
+           __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+           __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512cd") != 0;
 #else
     return false;
 #endif

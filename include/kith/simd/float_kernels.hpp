@@ -17,20 +17,23 @@ namespace kith::simd {
 
 struct FloatL2 {
     template <class Isa>
-    static KITH_SIMD_INLINE void add(typename Isa::F& acc, typename Isa::F a, typename Isa::F b) noexcept {
+    static KITH_SIMD_INLINE void add(typename Isa::F& acc, typename Isa::F a,
+                                     typename Isa::F b) noexcept {
         const typename Isa::F difference = a - b;
         acc = Isa::fma(difference, difference, acc);
     }
 };
 struct FloatDot {
     template <class Isa>
-    static KITH_SIMD_INLINE void add(typename Isa::F& acc, typename Isa::F a, typename Isa::F b) noexcept {
+    static KITH_SIMD_INLINE void add(typename Isa::F& acc, typename Isa::F a,
+                                     typename Isa::F b) noexcept {
         acc = Isa::fma(a, b, acc);
     }
 };
 struct FloatL1 {
     template <class Isa>
-    static KITH_SIMD_INLINE void add(typename Isa::F& acc, typename Isa::F a, typename Isa::F b) noexcept {
+    static KITH_SIMD_INLINE void add(typename Isa::F& acc, typename Isa::F a,
+                                     typename Isa::F b) noexcept {
         acc = acc + xsimd::abs(a - b);
     }
 };
@@ -95,19 +98,23 @@ struct FloatOp {
         Metric::template add<Isa>(acc.even, q.even, x.even);
         Metric::template add<Isa>(acc.odd, q.odd, x.odd);
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         const FloatPair<Isa> x = load_pair_partial<Isa>(row, n);
         Metric::template add<Isa>(acc.even, q.even, x.even);
         Metric::template add<Isa>(acc.odd, q.odd, x.odd);
     }
-    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
+    static KITH_SIMD_INLINE typename Isa::FloatLanes finish(const Context&,
+                                                            const Acc (&acc)[Isa::group],
+                                                            typename Isa::Lanes) noexcept {
         F sums[Isa::group];
         unroll<Isa::group>([&](auto g) KITH_SIMD_LAMBDA {
             sums[decltype(g)::value] = acc[decltype(g)::value].even + acc[decltype(g)::value].odd;
         });
         return Isa::reduce(sums);
     }
-    static KITH_SIMD_INLINE float finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
+    static KITH_SIMD_INLINE float finish_one(const Context&, const Acc& acc,
+                                             std::int32_t) noexcept {
         return Isa::reduce_one(acc.even + acc.odd);
     }
 };

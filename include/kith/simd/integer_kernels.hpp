@@ -31,21 +31,29 @@ struct IntegerOpBase {
     static KITH_SIMD_INLINE I zero() noexcept { return Isa::zero_i(); }
     /// As unsigned bytes in the same order.
     static KITH_SIMD_INLINE I to_unsigned(I x) noexcept {
-        if constexpr (is_signed) return Isa::flip(x);
-        else return x;
+        if constexpr (is_signed)
+            return Isa::flip(x);
+        else
+            return x;
     }
     /// acc += products of x as it is and y with its top bit flipped, whichever of them is then the unsigned one.
     static KITH_SIMD_INLINE I dot_flipped(I acc, I x, I y) noexcept {
-        if constexpr (is_signed) return Isa::dot_bytes(acc, Isa::flip(y), x);
-        else return Isa::dot_bytes(acc, x, Isa::flip(y));
+        if constexpr (is_signed)
+            return Isa::dot_bytes(acc, Isa::flip(y), x);
+        else
+            return Isa::dot_bytes(acc, x, Isa::flip(y));
     }
     static KITH_SIMD_INLINE I sum(I acc, I x) noexcept {
         const I ones = Isa::broadcast_i(0x01010101);
-        if constexpr (is_signed) return Isa::dot_bytes(acc, ones, x);
-        else return Isa::dot_bytes(acc, x, ones);
+        if constexpr (is_signed)
+            return Isa::dot_bytes(acc, ones, x);
+        else
+            return Isa::dot_bytes(acc, x, ones);
     }
     /// What dot_flipped lacks, given sum(x).
-    static constexpr std::uint32_t correction(std::uint32_t sum) noexcept { return is_signed ? 0u - (sum << 7) : sum << 7; }
+    static constexpr std::uint32_t correction(std::uint32_t sum) noexcept {
+        return is_signed ? 0u - (sum << 7) : sum << 7;
+    }
 };
 
 /// f(register) over a query, the last one filled up with zeros.
@@ -78,21 +86,28 @@ struct IntegerDotOp : IntegerOpBase<Arch, T> {
         });
         return static_cast<std::uint32_t>(Isa::reduce_one(acc));
     }
-    static KITH_SIMD_INLINE Operand load(const T* q) noexcept { return {Isa::widen(Isa::load_bytes(q), T{})}; }
+    static KITH_SIMD_INLINE Operand load(const T* q) noexcept {
+        return {Isa::widen(Isa::load_bytes(q), T{})};
+    }
     static KITH_SIMD_INLINE Operand load_partial(const T* q, std::size_t n) noexcept {
         return {Isa::widen(Isa::load_bytes_partial(q, n), T{})};
     }
     static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept {
         acc = Isa::dot(acc, q.v, Isa::widen(Isa::load_bytes(row), T{}));
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         acc = Isa::dot(acc, q.v, Isa::widen(Isa::load_bytes_partial(row, n), T{}));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c,
+                                                       const Acc (&acc)[Isa::group],
+                                                       typename Isa::Lanes) noexcept {
         return Isa::reduce(acc) + c.offset;
     }
-    static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc, std::int32_t) noexcept {
-        return static_cast<std::int32_t>(static_cast<std::uint32_t>(Isa::reduce_one(acc)) + c.offset);
+    static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc,
+                                                    std::int32_t) noexcept {
+        return static_cast<std::int32_t>(static_cast<std::uint32_t>(Isa::reduce_one(acc)) +
+                                         c.offset);
     }
 };
 
@@ -116,7 +131,8 @@ struct IntegerDotOp<Arch, T> : IntegerOpBase<Arch, T> {
     }
     static KITH_SIMD_INLINE std::uint32_t square(const T* q, std::size_t dim) noexcept {
         I acc = Isa::zero_i();
-        for_each_register<Base>(q, dim, [&](I x) KITH_SIMD_LAMBDA { acc = Base::dot_flipped(acc, x, x); });
+        for_each_register<Base>(q, dim,
+                                [&](I x) KITH_SIMD_LAMBDA { acc = Base::dot_flipped(acc, x, x); });
         return static_cast<std::uint32_t>(Isa::reduce_one(acc)) + prepare(q, dim).offset;
     }
     static KITH_SIMD_INLINE Operand load(const T* q) noexcept { return Isa::load_bytes(q); }
@@ -126,14 +142,19 @@ struct IntegerDotOp<Arch, T> : IntegerOpBase<Arch, T> {
     static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept {
         acc = Base::dot_flipped(acc, q, Isa::load_bytes(row));
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         acc = Base::dot_flipped(acc, q, Isa::load_bytes_partial(row, n));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c,
+                                                       const Acc (&acc)[Isa::group],
+                                                       typename Isa::Lanes) noexcept {
         return Isa::reduce(acc) + c.offset;
     }
-    static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc, std::int32_t) noexcept {
-        return static_cast<std::int32_t>(static_cast<std::uint32_t>(Isa::reduce_one(acc)) + c.offset);
+    static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc,
+                                                    std::int32_t) noexcept {
+        return static_cast<std::int32_t>(static_cast<std::uint32_t>(Isa::reduce_one(acc)) +
+                                         c.offset);
     }
 };
 
@@ -149,10 +170,13 @@ struct IntegerL2Op : IntegerDotOp<Arch, T> {
     static KITH_SIMD_INLINE Context prepare(const T* q, std::size_t dim) noexcept {
         return {Dot::square(q, dim) - 2 * Dot::prepare(q, dim).offset};
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c, const Acc (&acc)[Isa::group], typename Isa::Lanes norms) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context& c,
+                                                       const Acc (&acc)[Isa::group],
+                                                       typename Isa::Lanes norms) noexcept {
         return norms + c.offset - 2 * Isa::reduce(acc);
     }
-    static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc, std::int32_t norm) noexcept {
+    static KITH_SIMD_INLINE std::int32_t finish_one(const Context& c, const Acc& acc,
+                                                    std::int32_t norm) noexcept {
         return static_cast<std::int32_t>(static_cast<std::uint32_t>(norm) + c.offset -
                                          2 * static_cast<std::uint32_t>(Isa::reduce_one(acc)));
     }
@@ -168,20 +192,25 @@ struct IntegerL1Op : IntegerOpBase<Arch, T> {
     struct Context {};
 
     static KITH_SIMD_INLINE Context prepare(const T*, std::size_t) noexcept { return {}; }
-    static KITH_SIMD_INLINE Operand load(const T* q) noexcept { return Base::to_unsigned(Isa::load_bytes(q)); }
+    static KITH_SIMD_INLINE Operand load(const T* q) noexcept {
+        return Base::to_unsigned(Isa::load_bytes(q));
+    }
     static KITH_SIMD_INLINE Operand load_partial(const T* q, std::size_t n) noexcept {
         return Base::to_unsigned(Isa::load_bytes_partial(q, n));
     }
     static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept {
         acc = Isa::l1(acc, q, load(row));
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         acc = Isa::l1(acc, q, load_partial(row, n));
     }
-    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group], typename Isa::Lanes) noexcept {
+    static KITH_SIMD_INLINE typename Isa::Lanes finish(const Context&, const Acc (&acc)[Isa::group],
+                                                       typename Isa::Lanes) noexcept {
         return Isa::reduce(acc);
     }
-    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
+    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc,
+                                                    std::int32_t) noexcept {
         return Isa::reduce_count(acc);
     }
 };
@@ -199,11 +228,13 @@ struct IntegerPairL2Op : IntegerL1Op<Arch, T> {
     static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept {
         add_squares(acc, Isa::difference(q, L1::load(row)));
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         add_squares(acc, Isa::difference(q, L1::load_partial(row, n)));
     }
 
-    static KITH_SIMD_INLINE std::int32_t finish_one(const typename L1::Context&, const Acc& acc, std::int32_t) noexcept {
+    static KITH_SIMD_INLINE std::int32_t finish_one(const typename L1::Context&, const Acc& acc,
+                                                    std::int32_t) noexcept {
         return Isa::reduce_one(acc);
     }
 
@@ -235,10 +266,12 @@ struct IntegerPairL2Op<Arch, T> : IntegerL1Op<Arch, T> {
     static KITH_SIMD_INLINE void add(Acc& acc, const Operand& q, const T* row) noexcept {
         add_squares(acc, Isa::difference(q, L1::load(row)));
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         add_squares(acc, Isa::difference(q, L1::load_partial(row, n)));
     }
-    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
+    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc,
+                                                    std::int32_t) noexcept {
         return Isa::reduce_one(Isa::add(acc.products, Isa::shift_left(acc.sum, 7)));
     }
 
@@ -272,14 +305,18 @@ struct IntegerPairDotOp<Arch, T> : IntegerOpBase<Arch, T> {
         acc.products = Base::dot_flipped(acc.products, q, Isa::load_bytes(row));
         acc.sum = Base::sum(acc.sum, q);
     }
-    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row, std::size_t n) noexcept {
+    static KITH_SIMD_INLINE void add_partial(Acc& acc, const Operand& q, const T* row,
+                                             std::size_t n) noexcept {
         acc.products = Base::dot_flipped(acc.products, q, Isa::load_bytes_partial(row, n));
         acc.sum = Base::sum(acc.sum, q);
     }
-    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc, std::int32_t) noexcept {
+    static KITH_SIMD_INLINE std::int32_t finish_one(const Context&, const Acc& acc,
+                                                    std::int32_t) noexcept {
         const I moved = Isa::shift_left(acc.sum, 7);
-        if constexpr (Base::is_signed) return Isa::reduce_one(Isa::sub(acc.products, moved));
-        else return Isa::reduce_one(Isa::add(acc.products, moved));
+        if constexpr (Base::is_signed)
+            return Isa::reduce_one(Isa::sub(acc.products, moved));
+        else
+            return Isa::reduce_one(Isa::add(acc.products, moved));
     }
 };
 

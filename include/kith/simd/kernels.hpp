@@ -97,16 +97,19 @@ const KernelTable& choose_table(std::string_view name) {
         known += t.table->name;
         if (!t.runnable) known += " (this processor lacks it)";
     }
-    if (name.empty()) fail(ErrorCode::unsupported, "none of the kernels linked in runs on this processor: ", known);
+    if (name.empty())
+        fail(ErrorCode::unsupported,
+             "none of the kernels linked in runs on this processor: ", known);
     fail(ErrorCode::unsupported, "KITH_ARCH asks for the kernels '", name, "'; there are ", known);
 }
 
 /// The kernels in use. The first call reads KITH_ARCH and may throw Error{unsupported}; later calls cost a load.
 template <class Source = DefaultTables>
 const KernelTable& kernels() {
-    static const KernelTable& chosen = [] () -> const KernelTable& {
+    static const KernelTable& chosen = []() -> const KernelTable& {
         const char* forced = std::getenv("KITH_ARCH");
-        return choose_table<Source>(forced == nullptr ? std::string_view() : std::string_view(forced));
+        return choose_table<Source>(forced == nullptr ? std::string_view()
+                                                      : std::string_view(forced));
     }();
     return chosen;
 }

@@ -23,8 +23,9 @@ namespace kith::simd {
 
 /// Adds up G rows against a query.
 template <class Op, std::size_t G>
-KITH_SIMD_INLINE void accumulate_rows(const typename Op::Query* q, const typename Op::T* const (&rows)[G],
-                                      std::size_t dim, typename Op::Acc (&acc)[G]) noexcept {
+KITH_SIMD_INLINE void accumulate_rows(const typename Op::Query* q,
+                                      const typename Op::T* const (&rows)[G], std::size_t dim,
+                                      typename Op::Acc (&acc)[G]) noexcept {
     unroll<G>([&](auto g) KITH_SIMD_LAMBDA { acc[decltype(g)::value] = Op::zero(); });
     std::size_t k = 0;
     for (; k + Op::step <= dim; k += Op::step) {
@@ -52,15 +53,16 @@ struct Scan {
     static constexpr std::size_t group = Op::Isa::group;
     static constexpr std::size_t near_bytes = std::size_t{32} << 10;  // of the first cache
 
-    KITH_SIMD_ENTRY static void run(const Query* q, RowsRef<T> rows, std::size_t first, std::size_t count,
-                                    Out* out) noexcept {
+    KITH_SIMD_ENTRY static void run(const Query* q, RowsRef<T> rows, std::size_t first,
+                                    std::size_t count, Out* out) noexcept {
         const Context context = Op::prepare(q, rows.dim);
         const T* base = rows.data + first * rows.stride;
         const std::int32_t* norms = Op::uses_norms ? rows.squared_norms + first : nullptr;
         std::size_t i = 0;
         if (count * rows.stride * sizeof(T) > near_bytes) {
             for (; i + group <= count; i += group)
-                score_in_order(context, q, base + i * rows.stride, rows, Op::uses_norms ? norms + i : nullptr, out + i);
+                score_in_order(context, q, base + i * rows.stride, rows,
+                               Op::uses_norms ? norms + i : nullptr, out + i);
         }
         const auto score = [&](auto size) KITH_SIMD_LAMBDA {
             constexpr std::size_t G = decltype(size)::value;
@@ -80,8 +82,8 @@ struct Scan {
         score(Index<1>{});
     }
 
-    KITH_SIMD_ENTRY static void gather(const Query* q, RowsRef<T> rows, const Slot* slots, std::size_t count,
-                                       Out* out) noexcept {
+    KITH_SIMD_ENTRY static void gather(const Query* q, RowsRef<T> rows, const Slot* slots,
+                                       std::size_t count, Out* out) noexcept {
         const Context context = Op::prepare(q, rows.dim);
         std::size_t i = 0;
         const auto score = [&](auto size) KITH_SIMD_LAMBDA {
@@ -89,7 +91,9 @@ struct Scan {
             for (; i + G <= count; i += G) {
                 const std::size_t ahead = count - i - G;
                 if (ahead >= G) {
-                    unroll<G>([&](auto g) KITH_SIMD_LAMBDA { prefetch(rows, slots[i + G + decltype(g)::value]); });
+                    unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
+                        prefetch(rows, slots[i + G + decltype(g)::value]);
+                    });
                 } else {
                     for (std::size_t j = 0; j < ahead; ++j) prefetch(rows, slots[i + G + j]);
                 }
@@ -111,8 +115,9 @@ struct Scan {
 private:
     /// G rows: a whole group, a part of one, or one row.
     template <std::size_t G>
-    static KITH_SIMD_INLINE void score_rows(const Context& context, const Query* q, const T* const (&rows)[G],
-                                            std::size_t dim, const std::int32_t (&norms)[G], Out* out) noexcept {
+    static KITH_SIMD_INLINE void score_rows(const Context& context, const Query* q,
+                                            const T* const (&rows)[G], std::size_t dim,
+                                            const std::int32_t (&norms)[G], Out* out) noexcept {
         Acc part[G];
         accumulate_rows<Op>(q, rows, dim, part);
         if constexpr (G == 1) {
@@ -133,7 +138,8 @@ private:
 
     /// A group of contiguous rows, read one after the other. It loads the query for each of them, but the processor's prefetcher sees
     /// one stream in place of many; from memory that is three times faster, and beyond the first cache never slower.
-    static KITH_SIMD_INLINE void score_in_order(const Context& context, const Query* q, const T* row, const RowsRef<T>& rows,
+    static KITH_SIMD_INLINE void score_in_order(const Context& context, const Query* q,
+                                                const T* row, const RowsRef<T>& rows,
                                                 const std::int32_t* norms, Out* out) noexcept {
         Acc acc[group];
         for (std::size_t j = 0; j < group; ++j, row += rows.stride) {

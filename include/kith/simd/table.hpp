@@ -14,6 +14,9 @@
 // are exact everywhere. Queries of half-precision rows are floats (a float query loses nothing); 8-bit integers and bits
 // are queried with their own kind.
 //
+// A run over more than 32 KiB reads its rows one after the other, which memory is fast at; so scan in
+// large blocks, not a handful of rows a call.
+//
 // Rows may start at any address and have any stride; nothing outside [row, row + dim) is read.
 #pragma once
 
@@ -36,13 +39,21 @@ struct RowsRef {
 };
 
 template <class T>
-struct QueryElement { using type = float; };
+struct QueryElement {
+    using type = float;
+};
 template <>
-struct QueryElement<std::int8_t> { using type = std::int8_t; };
+struct QueryElement<std::int8_t> {
+    using type = std::int8_t;
+};
 template <>
-struct QueryElement<std::uint8_t> { using type = std::uint8_t; };
+struct QueryElement<std::uint8_t> {
+    using type = std::uint8_t;
+};
 template <>
-struct QueryElement<Bits8> { using type = Bits8; };
+struct QueryElement<Bits8> {
+    using type = Bits8;
+};
 
 /// What a query against rows of T is made of: float for all floating rows, T itself otherwise.
 template <Element T>
@@ -53,8 +64,10 @@ template <class T, class D>
 struct DistanceKernels {
     using Query = query_element_t<T>;
     D (*one)(const T* a, const T* b, std::size_t dim) noexcept = nullptr;
-    void (*gather)(const Query* q, RowsRef<T> rows, const Slot* slots, std::size_t count, D* out) noexcept = nullptr;
-    void (*run)(const Query* q, RowsRef<T> rows, std::size_t first, std::size_t count, D* out) noexcept = nullptr;
+    void (*gather)(const Query* q, RowsRef<T> rows, const Slot* slots, std::size_t count,
+                   D* out) noexcept = nullptr;
+    void (*run)(const Query* q, RowsRef<T> rows, std::size_t first, std::size_t count,
+                D* out) noexcept = nullptr;
 };
 
 /// Tiles score a block of rows against a panel of queries in registers (simd/tile.hpp) and report only the pairs that
@@ -68,12 +81,14 @@ struct TileHit {
 /// (a NaN threshold asks for every row); returns how many, at most row_count * lanes. Approximate to rounding: whoever
 /// calls allows for it in bias and threshold, and re-scores the hits.
 struct FloatTile {
-    std::size_t lanes = 0;      // queries in a panel
-    std::size_t max_rows = 0;   // rows a call may have
+    std::size_t lanes = 0;     // queries in a panel
+    std::size_t max_rows = 0;  // rows a call may have
     /// Packs `count` (<= lanes) float queries, missing lanes are zero. panel: lanes * dim floats.
-    void (*pack)(const float* queries, std::size_t stride, std::size_t count, std::size_t dim, float* panel) noexcept = nullptr;
-    std::size_t (*score)(const float* panel, std::size_t dim, const float* rows, std::size_t stride, std::size_t row_count,
-                         const float* scale, const float* bias, const float* threshold, TileHit* hits) noexcept = nullptr;
+    void (*pack)(const float* queries, std::size_t stride, std::size_t count, std::size_t dim,
+                 float* panel) noexcept = nullptr;
+    std::size_t (*score)(const float* panel, std::size_t dim, const float* rows, std::size_t stride,
+                         std::size_t row_count, const float* scale, const float* bias,
+                         const float* threshold, TileHit* hits) noexcept = nullptr;
 };
 
 /// Exact. The product instruction multiplies signed by unsigned bytes, so one side is shifted by 128 at packing and what the tile
@@ -83,13 +98,15 @@ struct IntegerTile {
     std::size_t lanes = 0;
     std::size_t max_rows = 0;
     std::size_t (*panel_bytes)(std::size_t dim) noexcept = nullptr;
-    void (*pack)(const T* queries, std::size_t stride, std::size_t count, std::size_t dim, void* panel) noexcept = nullptr;
+    void (*pack)(const T* queries, std::size_t stride, std::size_t count, std::size_t dim,
+                 void* panel) noexcept = nullptr;
     /// correction[r] for rows of a block, and their squared norms.
-    void (*prepare_rows)(const T* rows, std::size_t stride, std::size_t row_count, std::size_t dim, std::int32_t* correction,
-                         std::int32_t* squared_norm) noexcept = nullptr;
+    void (*prepare_rows)(const T* rows, std::size_t stride, std::size_t row_count, std::size_t dim,
+                         std::int32_t* correction, std::int32_t* squared_norm) noexcept = nullptr;
     /// Appends (r, j) where factor * dot'(r, j) + bias[r] < threshold[j]; factor is -2 (L2) or -1 (inner product).
-    std::size_t (*score)(const void* panel, std::size_t dim, const T* rows, std::size_t stride, std::size_t row_count, std::int32_t factor,
-                         const std::int32_t* bias, const std::int32_t* threshold, TileHit* hits) noexcept = nullptr;
+    std::size_t (*score)(const void* panel, std::size_t dim, const T* rows, std::size_t stride,
+                         std::size_t row_count, std::int32_t factor, const std::int32_t* bias,
+                         const std::int32_t* threshold, TileHit* hits) noexcept = nullptr;
 };
 
 /// All of one instruction set. Plain data with static storage; pointers that an instruction set has no version of are null

@@ -50,7 +50,8 @@ struct Isa<arch::Avx2> {
         return F(_mm256_cvtph_ps(tail(reinterpret_cast<const unsigned char*>(p), 2 * n)));
     }
     static KITH_SIMD_INLINE F load(const BFloat16* p) noexcept {
-        const __m256i x = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+        const __m256i x =
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
         return F(_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)));
     }
     static KITH_SIMD_INLINE void store(float* p, F x) noexcept { _mm256_storeu_ps(p, x); }
@@ -58,7 +59,8 @@ struct Isa<arch::Avx2> {
     static KITH_SIMD_INLINE void load_split(const BFloat16* p, F& even, F& odd) noexcept {
         split(load_bytes(p).v, even, odd);
     }
-    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even, F& odd) noexcept {
+    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even,
+                                                    F& odd) noexcept {
         split(load_bytes_partial(p, 2 * n).v, even, odd);
     }
     static KITH_SIMD_INLINE void split_floats(F& a, F& b) noexcept {
@@ -77,10 +79,12 @@ struct Isa<arch::Avx2> {
 
     /// Order: (0+2) + (1+3) of every four, then the two fours. Blends in place of shuffles, which fewer ports take.
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {
-        const __m256 ac = _mm256_add_ps(_mm256_blend_ps(x[0], x[2], 0xCC), _mm256_shuffle_ps(x[0], x[2], 0x4E));
-        const __m256 bd = _mm256_add_ps(_mm256_blend_ps(x[1], x[3], 0xCC), _mm256_shuffle_ps(x[1], x[3], 0x4E));
-        const __m256 sums =
-            _mm256_add_ps(_mm256_blend_ps(ac, bd, 0xAA), _mm256_permute_ps(_mm256_blend_ps(ac, bd, 0x55), 0xB1));
+        const __m256 ac =
+            _mm256_add_ps(_mm256_blend_ps(x[0], x[2], 0xCC), _mm256_shuffle_ps(x[0], x[2], 0x4E));
+        const __m256 bd =
+            _mm256_add_ps(_mm256_blend_ps(x[1], x[3], 0xCC), _mm256_shuffle_ps(x[1], x[3], 0x4E));
+        const __m256 sums = _mm256_add_ps(_mm256_blend_ps(ac, bd, 0xAA),
+                                          _mm256_permute_ps(_mm256_blend_ps(ac, bd, 0x55), 0xB1));
         return (FloatLanes)_mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
     }
     static KITH_SIMD_INLINE float reduce_one(F x) noexcept {
@@ -90,28 +94,36 @@ struct Isa<arch::Avx2> {
     }
 
     static KITH_SIMD_INLINE I zero_i() noexcept { return {_mm256_setzero_si256()}; }
-    static KITH_SIMD_INLINE I broadcast_i(std::int32_t x) noexcept { return {_mm256_set1_epi32(x)}; }
+    static KITH_SIMD_INLINE I broadcast_i(std::int32_t x) noexcept {
+        return {_mm256_set1_epi32(x)};
+    }
     static KITH_SIMD_INLINE I load_bytes(const void* p) noexcept {
         return {_mm256_loadu_si256(static_cast<const __m256i*>(p))};
     }
     static KITH_SIMD_INLINE I load_bytes_partial(const void* p, std::size_t n) noexcept {
         const auto* b = static_cast<const unsigned char*>(p);
         if (n <= 16) return {_mm256_zextsi128_si256(tail(b, n))};
-        return {_mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b))),
-                                        tail(b + 16, n - 16), 1)};
+        return {_mm256_inserti128_si256(
+            _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b))),
+            tail(b + 16, n - 16), 1)};
     }
     static KITH_SIMD_INLINE void store_bytes(void* p, I x) noexcept {
         _mm256_storeu_si256(static_cast<__m256i*>(p), x.v);
     }
     static KITH_SIMD_INLINE I add(I a, I b) noexcept { return {_mm256_add_epi32(a.v, b.v)}; }
     static KITH_SIMD_INLINE I sub(I a, I b) noexcept { return {_mm256_sub_epi32(a.v, b.v)}; }
-    static KITH_SIMD_INLINE I shift_left(I a, int n) noexcept { return {_mm256_sll_epi32(a.v, _mm_cvtsi32_si128(n))}; }
+    static KITH_SIMD_INLINE I shift_left(I a, int n) noexcept {
+        return {_mm256_sll_epi32(a.v, _mm_cvtsi32_si128(n))};
+    }
     static KITH_SIMD_INLINE I bit_and(I a, I b) noexcept { return {_mm256_and_si256(a.v, b.v)}; }
     static KITH_SIMD_INLINE I bit_or(I a, I b) noexcept { return {_mm256_or_si256(a.v, b.v)}; }
     static KITH_SIMD_INLINE I bit_xor(I a, I b) noexcept { return {_mm256_xor_si256(a.v, b.v)}; }
-    static KITH_SIMD_INLINE I flip(I a) noexcept { return {_mm256_xor_si256(a.v, _mm256_set1_epi8(-128))}; }
+    static KITH_SIMD_INLINE I flip(I a) noexcept {
+        return {_mm256_xor_si256(a.v, _mm256_set1_epi8(-128))};
+    }
     static KITH_SIMD_INLINE std::uint32_t less_bits(I a, I b) noexcept {
-        return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.v, a.v))));
+        return static_cast<std::uint32_t>(
+            _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.v, a.v))));
     }
     static KITH_SIMD_INLINE Lanes reduce(const I (&x)[group]) noexcept {
         const __m256i ab = _mm256_hadd_epi32(x[0].v, x[1].v);
@@ -120,12 +132,14 @@ struct Isa<arch::Avx2> {
         return (Lanes)_mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
     }
     static KITH_SIMD_INLINE std::int32_t reduce_one(I x) noexcept {
-        const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
+        const __m128i h =
+            _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
         const __m128i t = _mm_add_epi32(h, _mm_unpackhi_epi64(h, h));
         return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0x55)));
     }
     static KITH_SIMD_INLINE std::int32_t reduce_count(I x) noexcept {
-        const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
+        const __m128i h =
+            _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
         return _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_unpackhi_epi64(h, h)));
     }
 
@@ -133,15 +147,16 @@ struct Isa<arch::Avx2> {
         __m256i low, high;
     };
     static KITH_SIMD_INLINE Wide widen(I x, std::uint8_t) noexcept {
-        return {_mm256_unpacklo_epi8(x.v, _mm256_setzero_si256()), _mm256_unpackhi_epi8(x.v, _mm256_setzero_si256())};
+        return {_mm256_unpacklo_epi8(x.v, _mm256_setzero_si256()),
+                _mm256_unpackhi_epi8(x.v, _mm256_setzero_si256())};
     }
     static KITH_SIMD_INLINE Wide widen(I x, std::int8_t) noexcept {
         return {_mm256_cvtepi8_epi16(_mm256_castsi256_si128(x.v)),
                 _mm256_cvtepi8_epi16(_mm256_extracti128_si256(x.v, 1))};
     }
     static KITH_SIMD_INLINE I dot(I acc, Wide a, Wide b) noexcept {
-        return {_mm256_add_epi32(
-            acc.v, _mm256_add_epi32(_mm256_madd_epi16(a.low, b.low), _mm256_madd_epi16(a.high, b.high)))};
+        return {_mm256_add_epi32(acc.v, _mm256_add_epi32(_mm256_madd_epi16(a.low, b.low),
+                                                         _mm256_madd_epi16(a.high, b.high)))};
     }
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm256_add_epi32(acc.v, _mm256_madd_epi16(a.v, b.v))};
@@ -154,12 +169,14 @@ struct Isa<arch::Avx2> {
     }
     /// Looks up the two halves of each byte (Mula, Kurz and Lemire 2018, "Faster population counts using AVX2").
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
-        const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1,
-                                               2, 2, 3, 2, 3, 3, 4);
+        const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1,
+                                               1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
         const __m256i mask = _mm256_set1_epi8(0x0F);
         const __m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(x.v, mask));
-        const __m256i high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x.v, 4), mask));
-        return {_mm256_add_epi32(acc.v, _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256()))};
+        const __m256i high =
+            _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x.v, 4), mask));
+        return {_mm256_add_epi32(
+            acc.v, _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256()))};
     }
 
 private:
@@ -169,7 +186,8 @@ private:
     }
     static KITH_SIMD_INLINE void split(__m256i x, F& even, F& odd) noexcept {
         even = F(_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)));
-        odd = F(_mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xFFFF0000u)))));
+        odd = F(_mm256_castsi256_ps(
+            _mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xFFFF0000u)))));
     }
 };
 

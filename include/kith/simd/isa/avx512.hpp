@@ -55,7 +55,8 @@ struct Avx512Isa {
         return F(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask16(n), p)));
     }
     static KITH_SIMD_INLINE F load(const BFloat16* p) noexcept {
-        const __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+        const __m512i x =
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
         return F(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)));
     }
     static KITH_SIMD_INLINE void store(float* p, F x) noexcept { _mm512_storeu_ps(p, x); }
@@ -63,12 +64,15 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE void load_split(const BFloat16* p, F& even, F& odd) noexcept {
         split(load_bytes(p).v, even, odd);
     }
-    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even, F& odd) noexcept {
+    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even,
+                                                    F& odd) noexcept {
         split(_mm512_maskz_loadu_epi16(_bzhi_u32(~0u, static_cast<unsigned>(n)), p), even, odd);
     }
     static KITH_SIMD_INLINE void split_floats(F& a, F& b) noexcept {
-        const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-        const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        const __m512i even =
+            _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        const __m512i odd =
+            _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
         const F e(_mm512_permutex2var_ps(a, even, b));
         b = F(_mm512_permutex2var_ps(a, odd, b));
         a = e;
@@ -83,8 +87,10 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {
         const __m512 abcd = quarters(halves(x[0], x[1]), halves(x[2], x[3]));
         const __m512 efgh = quarters(halves(x[4], x[5]), halves(x[6], x[7]));
-        const __m512 pairs = _mm512_add_ps(_mm512_mask_blend_ps(0xCCCC, abcd, efgh), _mm512_shuffle_ps(abcd, efgh, 0x4E));
-        const __m512 sums = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0xB1));  // aaee bbff ccgg ddhh
+        const __m512 pairs = _mm512_add_ps(_mm512_mask_blend_ps(0xCCCC, abcd, efgh),
+                                           _mm512_shuffle_ps(abcd, efgh, 0x4E));
+        const __m512 sums =
+            _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0xB1));  // aaee bbff ccgg ddhh
         return (FloatLanes)_mm512_castps512_ps256(_mm512_permutexvar_ps(lane_order(), sums));
     }
     static KITH_SIMD_INLINE float reduce_one(F x) noexcept {
@@ -95,7 +101,9 @@ struct Avx512Isa {
     }
 
     static KITH_SIMD_INLINE I zero_i() noexcept { return {_mm512_setzero_si512()}; }
-    static KITH_SIMD_INLINE I broadcast_i(std::int32_t x) noexcept { return {_mm512_set1_epi32(x)}; }
+    static KITH_SIMD_INLINE I broadcast_i(std::int32_t x) noexcept {
+        return {_mm512_set1_epi32(x)};
+    }
     static KITH_SIMD_INLINE I load_bytes(const void* p) noexcept { return {_mm512_loadu_si512(p)}; }
     static KITH_SIMD_INLINE I load_bytes_partial(const void* p, std::size_t n) noexcept {
         return {_mm512_maskz_loadu_epi8(_cvtu64_mask64(_bzhi_u64(~0ull, n)), p)};
@@ -110,26 +118,30 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE I bit_and(I a, I b) noexcept { return {_mm512_and_si512(a.v, b.v)}; }
     static KITH_SIMD_INLINE I bit_or(I a, I b) noexcept { return {_mm512_or_si512(a.v, b.v)}; }
     static KITH_SIMD_INLINE I bit_xor(I a, I b) noexcept { return {_mm512_xor_si512(a.v, b.v)}; }
-    static KITH_SIMD_INLINE I flip(I a) noexcept { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
+    static KITH_SIMD_INLINE I flip(I a) noexcept {
+        return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))};
+    }
     static KITH_SIMD_INLINE std::uint32_t less_bits(I a, I b) noexcept {
         return _cvtmask16_u32(_mm512_cmplt_epi32_mask(a.v, b.v));
     }
     static KITH_SIMD_INLINE Lanes reduce(const I (&x)[group]) noexcept {
         const __m512i abcd = quarters(halves(x[0].v, x[1].v), halves(x[2].v, x[3].v));
         const __m512i efgh = quarters(halves(x[4].v, x[5].v), halves(x[6].v, x[7].v));
-        const __m512i pairs =
-            _mm512_add_epi32(_mm512_mask_blend_epi32(0xCCCC, abcd, efgh), _mm512_alignr_epi8(efgh, abcd, 8));
+        const __m512i pairs = _mm512_add_epi32(_mm512_mask_blend_epi32(0xCCCC, abcd, efgh),
+                                               _mm512_alignr_epi8(efgh, abcd, 8));
         const __m512i sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32(pairs, _MM_PERM_CDAB));
         return (Lanes)_mm512_castsi512_si256(_mm512_permutexvar_epi32(lane_order(), sums));
     }
     static KITH_SIMD_INLINE std::int32_t reduce_one(I x) noexcept {
-        const __m256i y = _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+        const __m256i y =
+            _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
         const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
         const __m128i t = _mm_add_epi32(h, _mm_unpackhi_epi64(h, h));
         return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0x55)));
     }
     static KITH_SIMD_INLINE std::int32_t reduce_count(I x) noexcept {
-        const __m256i y = _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+        const __m256i y =
+            _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
         const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
         return _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_unpackhi_epi64(h, h)));
     }
@@ -138,15 +150,16 @@ struct Avx512Isa {
         __m512i low, high;
     };
     static KITH_SIMD_INLINE Wide widen(I x, std::uint8_t) noexcept {
-        return {_mm512_unpacklo_epi8(x.v, _mm512_setzero_si512()), _mm512_unpackhi_epi8(x.v, _mm512_setzero_si512())};
+        return {_mm512_unpacklo_epi8(x.v, _mm512_setzero_si512()),
+                _mm512_unpackhi_epi8(x.v, _mm512_setzero_si512())};
     }
     static KITH_SIMD_INLINE Wide widen(I x, std::int8_t) noexcept {
         return {_mm512_cvtepi8_epi16(_mm512_castsi512_si256(x.v)),
                 _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(x.v, 1))};
     }
     static KITH_SIMD_INLINE I dot(I acc, Wide a, Wide b) noexcept {
-        return {_mm512_add_epi32(
-            acc.v, _mm512_add_epi32(_mm512_madd_epi16(a.low, b.low), _mm512_madd_epi16(a.high, b.high)))};
+        return {_mm512_add_epi32(acc.v, _mm512_add_epi32(_mm512_madd_epi16(a.low, b.low),
+                                                         _mm512_madd_epi16(a.high, b.high)))};
     }
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(a.v, b.v))};
@@ -159,11 +172,14 @@ struct Avx512Isa {
     }
     /// Looks up the two halves of each byte, as in isa/avx2.hpp.
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
-        const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+        const __m512i table =
+            _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
         const __m512i mask = _mm512_set1_epi8(0x0F);
         const __m512i low = _mm512_shuffle_epi8(table, _mm512_and_si512(x.v, mask));
-        const __m512i high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(x.v, 4), mask));
-        return {_mm512_add_epi32(acc.v, _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512()))};
+        const __m512i high =
+            _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(x.v, 4), mask));
+        return {_mm512_add_epi32(
+            acc.v, _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512()))};
     }
 
 private:
@@ -172,7 +188,8 @@ private:
     }
     static KITH_SIMD_INLINE void split(__m512i x, F& even, F& odd) noexcept {
         even = F(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)));
-        odd = F(_mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u)))));
+        odd = F(_mm512_castsi512_ps(
+            _mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u)))));
     }
     static KITH_SIMD_INLINE __m512i lane_order() noexcept {
         return _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14);
@@ -183,13 +200,16 @@ private:
     }
     /// Of two such registers, the quarters a, b, c, d.
     static KITH_SIMD_INLINE __m512 quarters(__m512 ab, __m512 cd) noexcept {
-        return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+        return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88),
+                             _mm512_shuffle_f32x4(ab, cd, 0xDD));
     }
     static KITH_SIMD_INLINE __m512i halves(__m512i a, __m512i b) noexcept {
-        return _mm512_add_epi32(_mm512_mask_blend_epi32(0xFF00, a, b), _mm512_shuffle_i32x4(a, b, 0x4E));
+        return _mm512_add_epi32(_mm512_mask_blend_epi32(0xFF00, a, b),
+                                _mm512_shuffle_i32x4(a, b, 0x4E));
     }
     static KITH_SIMD_INLINE __m512i quarters(__m512i ab, __m512i cd) noexcept {
-        return _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xDD));
+        return _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88),
+                                _mm512_shuffle_i32x4(ab, cd, 0xDD));
     }
 };
 
@@ -202,7 +222,9 @@ struct Isa<arch::Avx512Vnni> : Avx512Isa<arch::Avx512Vnni> {
     static constexpr bool byte_products = true;
 
     /// acc += products of unsigned bytes of a and signed bytes of b, four to a lane, without saturation.
-    static KITH_SIMD_INLINE I dot_bytes(I acc, I a, I b) noexcept { return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)}; }
+    static KITH_SIMD_INLINE I dot_bytes(I acc, I a, I b) noexcept {
+        return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)};
+    }
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
         return {_mm512_add_epi32(acc.v, _mm512_popcnt_epi64(x.v))};
     }

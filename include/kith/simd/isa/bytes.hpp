@@ -41,7 +41,8 @@ struct Words16 {
 template <class Arch>
 KITH_SIMD_INLINE Words16 load_tail16(const unsigned char* p, std::size_t n) noexcept {
     if (n <= 8) return {load_tail8<Arch>(p, n), 0};
-    return {load_word<Arch, std::uint64_t>(p), load_word<Arch, std::uint64_t>(p + n - 8) >> (8 * (16 - n))};
+    return {load_word<Arch, std::uint64_t>(p),
+            load_word<Arch, std::uint64_t>(p + n - 8) >> (8 * (16 - n))};
 }
 
 }  // namespace kith::simd

@@ -42,10 +42,12 @@ struct Isa<arch::Neon> {
         return F(vreinterpretq_f32_u8(load_bytes_partial(p, 4 * n).v));
     }
     static KITH_SIMD_INLINE F load(const Half* p) noexcept {
-        return F(vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)))));
+        return F(
+            vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)))));
     }
     static KITH_SIMD_INLINE F load_partial(const Half* p, std::size_t n) noexcept {
-        const std::uint64_t word = load_tail8<Arch>(reinterpret_cast<const unsigned char*>(p), 2 * n);
+        const std::uint64_t word =
+            load_tail8<Arch>(reinterpret_cast<const unsigned char*>(p), 2 * n);
         return F(vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(word))));
     }
     static KITH_SIMD_INLINE F load(const BFloat16* p) noexcept {
@@ -57,7 +59,8 @@ struct Isa<arch::Neon> {
     static KITH_SIMD_INLINE void load_split(const BFloat16* p, F& even, F& odd) noexcept {
         split(load_bytes(p).v, even, odd);
     }
-    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even, F& odd) noexcept {
+    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even,
+                                                    F& odd) noexcept {
         split(load_bytes_partial(p, 2 * n).v, even, odd);
     }
     static KITH_SIMD_INLINE void split_floats(F& a, F& b) noexcept {
@@ -91,7 +94,8 @@ struct Isa<arch::Neon> {
         return {vcombine_u8(vcreate_u8(w.low), vcreate_u8(w.high))};
     }
     static KITH_SIMD_INLINE I add(I a, I b) noexcept {
-        return {vreinterpretq_u8_u32(vaddq_u32(vreinterpretq_u32_u8(a.v), vreinterpretq_u32_u8(b.v)))};
+        return {
+            vreinterpretq_u8_u32(vaddq_u32(vreinterpretq_u32_u8(a.v), vreinterpretq_u32_u8(b.v)))};
     }
     static KITH_SIMD_INLINE I bit_and(I a, I b) noexcept { return {vandq_u8(a.v, b.v)}; }
     static KITH_SIMD_INLINE I bit_or(I a, I b) noexcept { return {vorrq_u8(a.v, b.v)}; }
@@ -102,7 +106,9 @@ struct Isa<arch::Neon> {
         const int32x4_t cd = vpaddq_s32(vreinterpretq_s32_u8(x[2].v), vreinterpretq_s32_u8(x[3].v));
         return (Lanes)vpaddq_s32(ab, cd);
     }
-    static KITH_SIMD_INLINE std::int32_t reduce_one(I x) noexcept { return vaddvq_s32(vreinterpretq_s32_u8(x.v)); }
+    static KITH_SIMD_INLINE std::int32_t reduce_one(I x) noexcept {
+        return vaddvq_s32(vreinterpretq_s32_u8(x.v));
+    }
     static KITH_SIMD_INLINE std::int32_t reduce_count(I x) noexcept { return reduce_one(x); }
 
     /// Bytes stay bytes: NEON multiplies them into 16 bits directly.
@@ -129,8 +135,12 @@ struct Isa<arch::Neon> {
         return {vreinterpretq_u8_s32(sum)};
     }
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept { return {vabdq_u8(a.v, b.v)}; }
-    static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept { return add_bytes(acc, vabdq_u8(a.v, b.v)); }
-    static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept { return add_bytes(acc, vcntq_u8(x.v)); }
+    static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept {
+        return add_bytes(acc, vabdq_u8(a.v, b.v));
+    }
+    static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
+        return add_bytes(acc, vcntq_u8(x.v));
+    }
 
 private:
     static KITH_SIMD_INLINE I add_bytes(I acc, uint8x16_t x) noexcept {

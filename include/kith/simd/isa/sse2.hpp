@@ -28,12 +28,14 @@ struct Isa<arch::Baseline> {
     typedef std::uint32_t Lanes __attribute__((vector_size(16)));
     typedef float FloatLanes __attribute__((vector_size(16)));
 
-    static constexpr std::size_t width = 4;       // floats in an F
-    static constexpr std::size_t bytes = 16;      // bytes in an I
-    static constexpr std::size_t group = 4;       // rows scored together
-    static constexpr std::size_t tile_rows = 5;   // rows of a register tile (times two registers of queries)
+    static constexpr std::size_t width = 4;   // floats in an F
+    static constexpr std::size_t bytes = 16;  // bytes in an I
+    static constexpr std::size_t group = 4;   // rows scored together
+    static constexpr std::size_t tile_rows =
+        5;  // rows of a register tile (times two registers of queries)
     static constexpr bool has_integer_tile = true;
-    static constexpr bool byte_products = false;  // 4 x (unsigned byte * signed byte) in one instruction
+    static constexpr bool byte_products =
+        false;  // 4 x (unsigned byte * signed byte) in one instruction
 
     // Floats. Every load takes any address; *_partial reads n <= width elements and fills up with zeros.
     static KITH_SIMD_INLINE F zero() noexcept { return F(_mm_setzero_ps()); }
@@ -46,8 +48,8 @@ struct Isa<arch::Baseline> {
         return widen_half(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     }
     static KITH_SIMD_INLINE F load_partial(const Half* p, std::size_t n) noexcept {
-        return widen_half(_mm_cvtsi64_si128(
-            static_cast<long long>(load_tail8<Arch>(reinterpret_cast<const unsigned char*>(p), 2 * n))));
+        return widen_half(_mm_cvtsi64_si128(static_cast<long long>(
+            load_tail8<Arch>(reinterpret_cast<const unsigned char*>(p), 2 * n))));
     }
     static KITH_SIMD_INLINE F load(const BFloat16* p) noexcept {
         const __m128i h = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
@@ -59,7 +61,8 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE void load_split(const BFloat16* p, F& even, F& odd) noexcept {
         split(load_bytes(p).v, even, odd);
     }
-    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even, F& odd) noexcept {
+    static KITH_SIMD_INLINE void load_split_partial(const BFloat16* p, std::size_t n, F& even,
+                                                    F& odd) noexcept {
         split(load_bytes_partial(p, 2 * n).v, even, odd);
     }
     /// Two registers of floats in order, into the order of load_split.
@@ -71,7 +74,9 @@ struct Isa<arch::Baseline> {
     }
 
     /// a * b + c. xsimd 8.1 multiplies and adds in two steps on every architecture kith uses, hence here.
-    static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(_mm_add_ps(_mm_mul_ps(a, b), c)); }
+    static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept {
+        return F(_mm_add_ps(_mm_mul_ps(a, b), c));
+    }
 
     /// Bit j: a[j] < b[j].
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
@@ -80,8 +85,10 @@ struct Isa<arch::Baseline> {
 
     /// The sums of `group` registers, and of one. The two add in the same order: (0+2) + (1+3) of the 4-lane sums.
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {
-        const __m128 ab = _mm_add_ps(_mm_shuffle_ps(x[0], x[1], 0x44), _mm_shuffle_ps(x[0], x[1], 0xEE));
-        const __m128 cd = _mm_add_ps(_mm_shuffle_ps(x[2], x[3], 0x44), _mm_shuffle_ps(x[2], x[3], 0xEE));
+        const __m128 ab =
+            _mm_add_ps(_mm_shuffle_ps(x[0], x[1], 0x44), _mm_shuffle_ps(x[0], x[1], 0xEE));
+        const __m128 cd =
+            _mm_add_ps(_mm_shuffle_ps(x[2], x[3], 0x44), _mm_shuffle_ps(x[2], x[3], 0xEE));
         return (FloatLanes)_mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xDD));
     }
     static KITH_SIMD_INLINE float reduce_one(F x) noexcept {
@@ -95,22 +102,33 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE I load_bytes(const void* p) noexcept {
         return {_mm_loadu_si128(static_cast<const __m128i*>(p))};
     }
-    static KITH_SIMD_INLINE I load_bytes_partial(const void* p, std::size_t n) noexcept { return {tail(p, n)}; }
-    static KITH_SIMD_INLINE void store_bytes(void* p, I x) noexcept { _mm_storeu_si128(static_cast<__m128i*>(p), x.v); }
+    static KITH_SIMD_INLINE I load_bytes_partial(const void* p, std::size_t n) noexcept {
+        return {tail(p, n)};
+    }
+    static KITH_SIMD_INLINE void store_bytes(void* p, I x) noexcept {
+        _mm_storeu_si128(static_cast<__m128i*>(p), x.v);
+    }
     static KITH_SIMD_INLINE I add(I a, I b) noexcept { return {_mm_add_epi32(a.v, b.v)}; }
     static KITH_SIMD_INLINE I sub(I a, I b) noexcept { return {_mm_sub_epi32(a.v, b.v)}; }
-    static KITH_SIMD_INLINE I shift_left(I a, int n) noexcept { return {_mm_sll_epi32(a.v, _mm_cvtsi32_si128(n))}; }
+    static KITH_SIMD_INLINE I shift_left(I a, int n) noexcept {
+        return {_mm_sll_epi32(a.v, _mm_cvtsi32_si128(n))};
+    }
     static KITH_SIMD_INLINE I bit_and(I a, I b) noexcept { return {_mm_and_si128(a.v, b.v)}; }
     static KITH_SIMD_INLINE I bit_or(I a, I b) noexcept { return {_mm_or_si128(a.v, b.v)}; }
     static KITH_SIMD_INLINE I bit_xor(I a, I b) noexcept { return {_mm_xor_si128(a.v, b.v)}; }
     /// Adds 128 to each byte: signed to unsigned and back.
-    static KITH_SIMD_INLINE I flip(I a) noexcept { return {_mm_xor_si128(a.v, _mm_set1_epi8(-128))}; }
+    static KITH_SIMD_INLINE I flip(I a) noexcept {
+        return {_mm_xor_si128(a.v, _mm_set1_epi8(-128))};
+    }
     static KITH_SIMD_INLINE std::uint32_t less_bits(I a, I b) noexcept {
-        return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(_mm_cmplt_epi32(a.v, b.v))));
+        return static_cast<std::uint32_t>(
+            _mm_movemask_ps(_mm_castsi128_ps(_mm_cmplt_epi32(a.v, b.v))));
     }
     static KITH_SIMD_INLINE Lanes reduce(const I (&x)[group]) noexcept {
-        const __m128i ab = _mm_add_epi32(_mm_unpacklo_epi32(x[0].v, x[1].v), _mm_unpackhi_epi32(x[0].v, x[1].v));
-        const __m128i cd = _mm_add_epi32(_mm_unpacklo_epi32(x[2].v, x[3].v), _mm_unpackhi_epi32(x[2].v, x[3].v));
+        const __m128i ab =
+            _mm_add_epi32(_mm_unpacklo_epi32(x[0].v, x[1].v), _mm_unpackhi_epi32(x[0].v, x[1].v));
+        const __m128i cd =
+            _mm_add_epi32(_mm_unpacklo_epi32(x[2].v, x[3].v), _mm_unpackhi_epi32(x[2].v, x[3].v));
         return (Lanes)_mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd));
     }
     static KITH_SIMD_INLINE std::int32_t reduce_one(I x) noexcept {
@@ -127,23 +145,30 @@ struct Isa<arch::Baseline> {
         __m128i low, high;
     };
     static KITH_SIMD_INLINE Wide widen(I x, std::uint8_t) noexcept {
-        return {_mm_unpacklo_epi8(x.v, _mm_setzero_si128()), _mm_unpackhi_epi8(x.v, _mm_setzero_si128())};
+        return {_mm_unpacklo_epi8(x.v, _mm_setzero_si128()),
+                _mm_unpackhi_epi8(x.v, _mm_setzero_si128())};
     }
     static KITH_SIMD_INLINE Wide widen(I x, std::int8_t) noexcept {
-        return {_mm_srai_epi16(_mm_unpacklo_epi8(x.v, x.v), 8), _mm_srai_epi16(_mm_unpackhi_epi8(x.v, x.v), 8)};
+        return {_mm_srai_epi16(_mm_unpacklo_epi8(x.v, x.v), 8),
+                _mm_srai_epi16(_mm_unpackhi_epi8(x.v, x.v), 8)};
     }
     /// acc += a . b, products of pairs in 32-bit lanes.
     static KITH_SIMD_INLINE I dot(I acc, Wide a, Wide b) noexcept {
-        return {_mm_add_epi32(acc.v, _mm_add_epi32(_mm_madd_epi16(a.low, b.low), _mm_madd_epi16(a.high, b.high)))};
+        return {_mm_add_epi32(
+            acc.v, _mm_add_epi32(_mm_madd_epi16(a.low, b.low), _mm_madd_epi16(a.high, b.high)))};
     }
     /// acc += a . b of registers that hold 16-bit integers.
-    static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept { return {_mm_add_epi32(acc.v, _mm_madd_epi16(a.v, b.v))}; }
+    static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
+        return {_mm_add_epi32(acc.v, _mm_madd_epi16(a.v, b.v))};
+    }
     /// |a - b| of unsigned bytes.
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept {
         return {_mm_sub_epi8(_mm_max_epu8(a.v, b.v), _mm_min_epu8(a.v, b.v))};
     }
     /// acc += sum of |a - b| of unsigned bytes.
-    static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept { return {_mm_add_epi32(acc.v, _mm_sad_epu8(a.v, b.v))}; }
+    static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept {
+        return {_mm_add_epi32(acc.v, _mm_sad_epu8(a.v, b.v))};
+    }
     /// acc += number of one bits.
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
         const __m128i m1 = _mm_set1_epi8(0x55);

@@ -18,9 +18,8 @@ using Index = std::integral_constant<std::size_t, I>;
 /// f(Index<0>), ..., f(Index<N - 1>).
 template <std::size_t N, class F>
 KITH_SIMD_INLINE void unroll(F f) noexcept {
-    [&]<std::size_t... I>(std::index_sequence<I...>) KITH_SIMD_LAMBDA {
-        (f(Index<I>{}), ...);
-    }(std::make_index_sequence<N>{});
+    [&]<std::size_t... I>(std::index_sequence<I...>) KITH_SIMD_LAMBDA { (f(Index<I>{}), ...); }
+    (std::make_index_sequence<N>{});
 }
 
 }  // namespace kith::simd
