@@ -40,10 +40,10 @@ std::filesystem::path path_of(py::handle path) {
     return std::filesystem::path(std::string(held));
 }
 
-NotFinite not_finite_policy(const std::string& name) {
-    if (name == "reject") return NotFinite::reject;
-    if (name == "allow") return NotFinite::allow;
-    fail(ErrorCode::invalid_argument, "not_finite must be 'reject' or 'allow', not '", name, "'");
+NotFinite not_finite_policy(const py::object& name) {
+    if (name.equal(py::str("reject"))) return NotFinite::reject;
+    if (name.equal(py::str("allow"))) return NotFinite::allow;
+    fail(ErrorCode::invalid_argument, "not_finite must be 'reject' or 'allow', not ", std::string(py::repr(name)));
 }
 
 /// One id a row, or none at all for None.
@@ -56,7 +56,7 @@ py::object new_ids(const py::object& ids, std::size_t rows) {
 }
 
 std::unique_ptr<IndexObject> build(const std::string& spec, py::object base, const std::string& metric, py::object threads,
-                                   std::uint64_t seed, py::object ids, bool copy, const std::string& not_finite,
+                                   std::uint64_t seed, py::object ids, bool copy, py::object not_finite,
                                    py::object progress) {
     const NotFinite policy = not_finite_policy(not_finite);
     const std::string& over = metric.empty() ? parse_spec(spec).over : metric;
@@ -93,8 +93,11 @@ std::unique_ptr<IndexObject> load(py::object path, bool mmap, bool verify, py::o
     });
 }
 
-std::unique_ptr<IndexObject> from_bytes(const py::buffer& buffer) {
-    const py::buffer_info info = buffer.request();
+std::unique_ptr<IndexObject> from_bytes(const py::object& data) {
+    if (PyObject_CheckBuffer(data.ptr()) == 0)
+        fail(ErrorCode::type_mismatch, "data must be bytes, not ", std::string(py::repr(py::type::of(data))));
+    const py::buffer_info info = py::reinterpret_borrow<py::buffer>(data).request();
+    if (PyBuffer_IsContiguous(info.view(), 'C') == 0) fail(ErrorCode::invalid_argument, "data must be contiguous");
     const auto size = static_cast<std::size_t>(info.size * info.itemsize);
     const auto copy = std::make_shared<AlignedBuffer<std::byte>>(size);
     if (size > 0) std::memcpy(copy->data(), info.ptr, size);
@@ -129,7 +132,7 @@ void save(IndexObject& self, py::object path, py::object progress) {
     with_file([&] { watch.run([&] { self.index.save(file, watch.progress()); }); });
 }
 
-void add(IndexObject& self, py::object rows, py::object ids, py::object threads, const std::string& not_finite,
+void add(IndexObject& self, py::object rows, py::object ids, py::object threads, py::object not_finite,
          py::object progress) {
     const NotFinite policy = not_finite_policy(not_finite);
     const Rows given = rows_from(rows.ptr(), self.index.element_type() == ElementType::b1, "rows", true);
@@ -149,7 +152,11 @@ void remove(IndexObject& self, py::object ids) {
     self.index.remove(span_of<Id>(values));
 }
 
-py::object row(IndexObject& self, Id id) {
+py::object row(IndexObject& self, const py::object& key) {
+    if (PyIndex_Check(key.ptr()) == 0)
+        fail(ErrorCode::type_mismatch, "id must be an integer, not ", std::string(py::repr(key)));
+    const Id id = PyNumber_AsSsize_t(key.ptr(), nullptr);  // clipped: no row has such an id
+    if (id == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
     const ReadLock lock(self);
     const py::object array = new_row(self.index.element_type(), self.index.dim());
     self.index.copy_row(id, array_data(array));

@@ -251,9 +251,19 @@ py::object copied(const std::vector<From>& values, int type) {
     return array;
 }
 
-py::object range_search(IndexObject& object, py::object queries, double radius, py::object threads, py::object filter,
+double number(const py::object& value, const char* what) {
+    const double converted = PyFloat_AsDouble(value.ptr());
+    if (converted == -1.0 && PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        fail(ErrorCode::type_mismatch, what, " must be a number, not ", std::string(py::repr(value)));
+    }
+    return converted;
+}
+
+py::object range_search(IndexObject& object, py::object queries, py::object limit, py::object threads, py::object filter,
                         const py::kwargs& params) {
     const AnyIndex& index = object.index;
+    const double radius = number(limit, "radius");
     const Rows rows = rows_from(queries.ptr(), index.element_type() == ElementType::b1, "queries", true);
     const ParamMap map = param_map(params);
     const std::vector<py::object> arrays = wanted_filters(filter.ptr(), rows.matrix.rows);

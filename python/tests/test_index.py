@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import timeit
 import tracemalloc
 import weakref
 
@@ -408,6 +409,14 @@ def test_ctrl_c_stops_a_long_search(rng):
     assert index.search(queries[:2], k=3, threads=2).counts.tolist() == [3, 3]
 
 
+def test_a_call_costs_little():
+    """About a microsecond on a quiet machine (bench/overhead.py); the bound only catches accidents."""
+    index = kith.build("flat", np.zeros((1, 128), np.float32), threads=1)
+    query = np.ones(128, np.float32)
+    best = min(timeit.repeat(lambda: index.search(query, k=10), number=2000, repeat=20)) / 2000
+    assert best < 10e-6
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -456,6 +465,10 @@ BASE = np.zeros((10, 4), np.float32)
         ((3, BASE), kith.TypeMismatchError, "spec"),
         (("flat", BASE, "l3"), kith.InvalidArgumentError, "l3.*known.*l2"),
         (("flat", BASE, "hamming"), kith.UnsupportedError, "hamming/f32"),
+        (("flat", BASE, 3), kith.TypeMismatchError, "metric"),
+        (("flat", BASE, "l2", 1, 0.5), kith.TypeMismatchError, "seed"),
+        (("flat", BASE, "l2", 1, -1), kith.InvalidArgumentError, "seed"),
+        (("flat", BASE, "l2", 1, 0, None, "no"), kith.TypeMismatchError, "copy"),
         (("flat", BASE, "l2", 0), kith.InvalidArgumentError, "threads"),
         (("flat", BASE, "l2", -3), kith.InvalidArgumentError, "-3"),
         (("flat", BASE, "l2", 1.5), kith.TypeMismatchError, "1.5"),
@@ -509,6 +522,25 @@ def test_bad_searches(arguments, keywords, error, words):
     with pytest.raises(error, match=words):
         index.search(*arguments, **keywords)
     assert index.search(queries=BASE[0], k=np.int32(3), threads=np.int64(1)).ids.tolist() == [0, 1, 2]
+
+
+def test_bad_arguments_elsewhere():
+    index = kith.build("flat", BASE)
+    for call, error in (
+        (lambda: index.row("a"), kith.TypeMismatchError),
+        (lambda: index.row(10**30), kith.NotFoundError),
+        (lambda: index.row(-1), kith.NotFoundError),
+        (lambda: index.range_search(BASE, "near"), kith.TypeMismatchError),
+        (lambda: index.add(BASE[:1], not_finite=3), kith.InvalidArgumentError),
+        (lambda: index.remove("a"), kith.DimensionError),
+        (lambda: index.remove([0.5]), kith.TypeMismatchError),
+        (lambda: kith.from_bytes(3), kith.TypeMismatchError),
+        (lambda: kith.load(3), kith.TypeMismatchError),
+        (lambda: kith.verify(None), kith.TypeMismatchError),
+    ):
+        with pytest.raises(error):
+            call()
+    assert 10**30 not in index and len(index) == 10
 
 
 def test_wrong_receivers():

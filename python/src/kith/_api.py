@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union
+
+import numpy as np
 
 from . import _core
 from .io import read_vectors
@@ -67,7 +70,15 @@ def build(
         base = read_vectors(base)
     if not isinstance(spec, str):
         raise _core.TypeMismatchError(f"spec must be a string such as 'flat', not {type(spec).__name__}")
-    return _core.build(_spec_with(spec, build_params), base, metric or "", threads, seed, ids, copy, not_finite, progress)
+    if metric is not None and not isinstance(metric, str):
+        raise _core.TypeMismatchError(f"metric must be a string such as 'l2', not {metric!r}")
+    if not hasattr(seed, "__index__"):
+        raise _core.TypeMismatchError(f"seed must be an integer, not {seed!r}")
+    if not 0 <= operator.index(seed) < 1 << 64:
+        raise _core.InvalidArgumentError(f"seed must be between 0 and 2^64 - 1, not {seed}")
+    if not isinstance(copy, (bool, np.bool_)):
+        raise _core.TypeMismatchError(f"copy must be True or False, not {copy!r}")
+    return _core.build(_spec_with(spec, build_params), base, metric or "", threads, operator.index(seed), ids, bool(copy), not_finite, progress)
 
 
 def load(path: PathLike, mmap: bool = True, verify: bool = False, progress: Optional[Progress] = None) -> _core.Index:
