@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one search call costs around the C++ search: an index of one row leaves nothing else to pay for.
+"""What one search call costs around the C++ search: an index of one row leaves little else to pay.
 
-    python python/bench/overhead.py
+python python/bench/overhead.py
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def main() -> None:
     index = kith.build("flat", np.zeros((1, 128), np.float32), threads=1)
     vector = np.ones(128, np.float32)
     matrix = vector[None]
-    print(f"instruction set {kith.instruction_set()}, d = 128, one row; nanoseconds a call, the search itself included")
+    print(
+        f"instruction set {kith.instruction_set()}, d = 128, one row; nanoseconds a call, the search itself included"
+    )
     for name, call in {
         "search(vector, k=10)": lambda: index.search(vector, k=10),
         "search(matrix, k=10)": lambda: index.search(matrix, k=10),

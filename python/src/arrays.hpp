@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// numpy arrays in and out. Coming in, an array whose rows lie at a fixed distance and hold adjacent elements is used where it
-// is; anything else is copied once. float64 and the like are refused with a hint, never narrowed behind the caller's back.
+// numpy arrays in and out. Coming in, an array whose rows lie at a fixed distance and hold adjacent
+// elements is used where it is; anything else is copied once. float64 and the like are refused with
+// a hint, never narrowed behind the caller's back.
 #pragma once
 
 #include <initializer_list>
@@ -19,14 +20,15 @@ struct Rows {
     bool flat = false;
 };
 
-/// `bits`: uint8 means packed bits. `what` names the argument in messages; one vector is accepted when `vector_too`.
+/// `bits`: uint8 means packed bits. `what` names the argument in messages; one vector is accepted
+/// when `vector_too`.
 Rows rows_from(PyObject* object, bool bits, const char* what, bool vector_too);
 
 /// A contiguous int64 copy or view of any one-dimensional integer array or sequence.
 py::object id_array(py::handle object, const char* what);
 
-/// What a filter argument comes down to, before the index is looked at: arrays of bool (a mask) or int64 (ids), null for no
-/// filter. None at all, one for all queries, or one for each.
+/// What a filter argument comes down to, before the index is looked at: arrays of bool (a mask) or
+/// int64 (ids), null for no filter. None at all, one for all queries, or one for each.
 std::vector<py::object> filter_arrays(PyObject* filter, std::size_t queries);
 
 /// The slots that one of those arrays allows.

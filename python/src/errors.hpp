@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// kith::Error as Python exceptions: one class per family of codes, each a subclass of kith.Error and of the built-in class that
-// Python programmers expect (ValueError, TypeError, OSError ...).
+// kith::Error as Python exceptions: one class per family of codes, each a subclass of kith.Error
+// and of the built-in class that Python programmers expect (ValueError, TypeError, OSError ...).
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -12,7 +12,8 @@ namespace kith::python {
 
 namespace py = pybind11;
 
-/// Error{not_found} about a file: FileMissingError in Python, which is a FileError and a FileNotFoundError.
+/// Error{not_found} about a file: FileMissingError in Python, which is a FileError and a
+/// FileNotFoundError.
 class MissingFile : public Error {
 public:
     explicit MissingFile(const Error& error) : Error(error) {}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The extension module kith._core: class Index over AnyIndex, and the functions beneath kith.build, load and verify.
-// Everything here checks and converts; what an index can do is in include/kith/any.
+// The extension module kith._core: class Index over AnyIndex, and the functions beneath kith.build,
+// load and verify. Everything here checks and converts; what an index can do is in
+// include/kith/any.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -34,7 +35,8 @@ std::filesystem::path path_of(py::handle path) {
     PyObject* bytes = nullptr;
     if (PyUnicode_FSConverter(path.ptr(), &bytes) == 0) {
         PyErr_Clear();
-        fail(ErrorCode::type_mismatch, "path must be str, bytes or os.PathLike, not ", std::string(py::repr(path)));
+        fail(ErrorCode::type_mismatch, "path must be str, bytes or os.PathLike, not ",
+             std::string(py::repr(path)));
     }
     const auto held = py::reinterpret_steal<py::bytes>(bytes);
     return std::filesystem::path(std::string(held));
@@ -43,7 +45,8 @@ std::filesystem::path path_of(py::handle path) {
 NotFinite not_finite_policy(const py::object& name) {
     if (name.equal(py::str("reject"))) return NotFinite::reject;
     if (name.equal(py::str("allow"))) return NotFinite::allow;
-    fail(ErrorCode::invalid_argument, "not_finite must be 'reject' or 'allow', not ", std::string(py::repr(name)));
+    fail(ErrorCode::invalid_argument, "not_finite must be 'reject' or 'allow', not ",
+         std::string(py::repr(name)));
 }
 
 /// One id a row, or none at all for None.
@@ -51,16 +54,20 @@ py::object new_ids(const py::object& ids, std::size_t rows) {
     if (ids.is_none()) return new_array({0}, numpy_int64);
     py::object values = id_array(ids, "ids");
     const std::size_t count = span_of<Id>(values).size();
-    if (count != rows) fail(ErrorCode::dimension_mismatch, "expected ", rows, " ids, one for each row, got ", count);
+    if (count != rows)
+        fail(ErrorCode::dimension_mismatch, "expected ", rows, " ids, one for each row, got ",
+             count);
     return values;
 }
 
-std::unique_ptr<IndexObject> build(const std::string& spec, py::object base, const std::string& metric, py::object threads,
-                                   std::uint64_t seed, py::object ids, bool copy, py::object not_finite,
-                                   py::object progress) {
+std::unique_ptr<IndexObject> build(const std::string& spec, py::object base,
+                                   const std::string& metric, py::object threads,
+                                   std::uint64_t seed, py::object ids, bool copy,
+                                   py::object not_finite, py::object progress) {
     const NotFinite policy = not_finite_policy(not_finite);
     const std::string& over = metric.empty() ? parse_spec(spec).over : metric;
-    const Rows rows = rows_from(base.ptr(), over.starts_with("hamming") || over.starts_with("jaccard"), "base", false);
+    const Rows rows = rows_from(
+        base.ptr(), over.starts_with("hamming") || over.starts_with("jaccard"), "base", false);
     const py::object id_values = new_ids(ids, rows.matrix.rows);
     ThreadLease pool(thread_count(threads.ptr()));
     Watch watch(std::move(progress));
@@ -73,7 +80,8 @@ std::unique_ptr<IndexObject> build(const std::string& spec, py::object base, con
     if (!copy) options.keep_alive = keep(rows.owner);
     options.ids = span_of<Id>(id_values);
     options.progress = watch.progress();
-    return std::make_unique<IndexObject>(watch.run([&] { return AnyIndex::build(spec, rows.matrix, options, executor); }));
+    return std::make_unique<IndexObject>(
+        watch.run([&] { return AnyIndex::build(spec, rows.matrix, options, executor); }));
 }
 
 std::unique_ptr<IndexObject> load(py::object path, bool mmap, bool verify, py::object progress) {
@@ -95,9 +103,11 @@ std::unique_ptr<IndexObject> load(py::object path, bool mmap, bool verify, py::o
 
 std::unique_ptr<IndexObject> from_bytes(const py::object& data) {
     if (PyObject_CheckBuffer(data.ptr()) == 0)
-        fail(ErrorCode::type_mismatch, "data must be bytes, not ", std::string(py::repr(py::type::of(data))));
+        fail(ErrorCode::type_mismatch, "data must be bytes, not ",
+             std::string(py::repr(py::type::of(data))));
     const py::buffer_info info = py::reinterpret_borrow<py::buffer>(data).request();
-    if (PyBuffer_IsContiguous(info.view(), 'C') == 0) fail(ErrorCode::invalid_argument, "data must be contiguous");
+    if (PyBuffer_IsContiguous(info.view(), 'C') == 0)
+        fail(ErrorCode::invalid_argument, "data must be contiguous");
     const auto size = static_cast<std::size_t>(info.size * info.itemsize);
     const auto copy = std::make_shared<AlignedBuffer<std::byte>>(size);
     if (size > 0) std::memcpy(copy->data(), info.ptr, size);
@@ -132,16 +142,19 @@ void save(IndexObject& self, py::object path, py::object progress) {
     with_file([&] { watch.run([&] { self.index.save(file, watch.progress()); }); });
 }
 
-void add(IndexObject& self, py::object rows, py::object ids, py::object threads, py::object not_finite,
-         py::object progress) {
+void add(IndexObject& self, py::object rows, py::object ids, py::object threads,
+         py::object not_finite, py::object progress) {
     const NotFinite policy = not_finite_policy(not_finite);
-    const Rows given = rows_from(rows.ptr(), self.index.element_type() == ElementType::b1, "rows", true);
+    const Rows given =
+        rows_from(rows.ptr(), self.index.element_type() == ElementType::b1, "rows", true);
     const py::object id_values = new_ids(ids, given.matrix.rows);
     ThreadLease pool(thread_count(threads.ptr()));
     Watch watch(std::move(progress));
     WatchedExecutor executor(pool.executor(), watch);
     const WriteLock lock(self);
-    watch.run([&] { self.index.add(given.matrix, span_of<Id>(id_values), policy, executor, watch.progress()); });
+    watch.run([&] {
+        self.index.add(given.matrix, span_of<Id>(id_values), policy, executor, watch.progress());
+    });
 }
 
 void remove(IndexObject& self, py::object ids) {
@@ -173,22 +186,24 @@ py::object ids(IndexObject& self) {
 py::dict describe(IndexObject& self) {
     const ReadLock lock(self);
     py::dict facts;
-    for (const auto& [name, value] : self.index.describe()) facts[py::str(name)] = param_object(value);
+    for (const auto& [name, value] : self.index.describe())
+        facts[py::str(name)] = param_object(value);
     return facts;
 }
 
 py::list field_list(const std::vector<FieldInfo>& fields) {
     py::list list;
     for (const FieldInfo& field : fields)
-        list.append(py::dict("name"_a = field.name, "type"_a = field.type, "default"_a = field.default_value,
-                             "min"_a = field.min, "max"_a = field.max, "help"_a = field.help));
+        list.append(py::dict("name"_a = field.name, "type"_a = field.type,
+                             "default"_a = field.default_value, "min"_a = field.min,
+                             "max"_a = field.max, "help"_a = field.help));
     return list;
 }
 
 std::string repr(IndexObject& self) {
     const ReadLock lock(self);
-    return "<kith.Index " + self.index.spec() + ", " + std::to_string(self.index.size()) + " rows of " +
-           std::to_string(self.index.dim()) + " dimensions>";
+    return "<kith.Index " + self.index.spec() + ", " + std::to_string(self.index.size()) +
+           " rows of " + std::to_string(self.index.dim()) + " dimensions>";
 }
 
 /// A look-up under the index's lock.
@@ -201,33 +216,49 @@ auto locked(R (AnyIndex::*member)() const) {
 }
 
 py::class_<IndexObject> bind_index(py::module_& module) {
-    py::class_<IndexObject> index(
-        module, "Index",
-        "Vectors made searchable; made by kith.build and kith.load. Searches may run in any number of threads at once; add and "
-        "remove wait for running searches and hold new ones back.");
-    index.def("save", save, "path"_a, "progress"_a = py::none(),
-              "Writes the index to a file, atomically: until all is on disk the old file stays as it was.")
+    py::class_<IndexObject> index(module, "Index",
+                                  "Vectors made searchable; made by kith.build and kith.load. "
+                                  "Searches may run in any number of threads at once; add and "
+                                  "remove wait for running searches and hold new ones back.");
+    index
+        .def("save", save, "path"_a, "progress"_a = py::none(),
+             "Writes the index to a file, atomically: until all is on disk the old file stays as "
+             "it was.")
         .def("add", add, "rows"_a, "ids"_a = py::none(), "threads"_a = 1, "not_finite"_a = "reject",
              "progress"_a = py::none(),
-             "Adds rows (n, d) or one (d,), copying them. ids: one new id a row; None: the next free ones.")
-        .def("remove", remove, "ids"_a, "Removes rows by id (one or an array). An unknown id is NotFoundError; then nothing is removed.")
+             "Adds rows (n, d) or one (d,), copying them. ids: one new id a row; None: the next "
+             "free ones.")
+        .def("remove", remove, "ids"_a,
+             "Removes rows by id (one or an array). An unknown id is NotFoundError; then nothing "
+             "is removed.")
         .def("row", row, "id"_a, "A copy of the vector with this id, as the index stores it.")
         .def("ids", ids, "The ids of all rows, int64 (size,).")
         .def("describe", describe, "Facts about the index: a dict of names and values.")
-        .def("search_params", [](IndexObject& self) { return field_list(self.index.search_params()); },
-             "What search takes beside k, threads and filter: a list of dicts with name, type, default, min, max, help.")
-        .def("build_params", [](IndexObject& self) { return field_list(self.index.build_params()); },
-             "What kith.build takes for this kind of index.")
+        .def(
+            "search_params",
+            [](IndexObject& self) { return field_list(self.index.search_params()); },
+            "What search takes beside k, threads and filter: a list of dicts with name, type, "
+            "default, min, max, help.")
+        .def(
+            "build_params", [](IndexObject& self) { return field_list(self.index.build_params()); },
+            "What kith.build takes for this kind of index.")
         .def_property_readonly("size", locked(&AnyIndex::size), "Number of rows.")
-        .def_property_readonly("dim", locked(&AnyIndex::dim), "Elements of a row: its dimensions, or bytes of packed bits.")
+        .def_property_readonly("dim", locked(&AnyIndex::dim),
+                               "Elements of a row: its dimensions, or bytes of packed bits.")
         .def_property_readonly("metric", locked(&AnyIndex::metric), "Name of the metric.")
-        .def_property_readonly("kind", locked(&AnyIndex::kind), "Name of the structure, e.g. 'flat'.")
-        .def_property_readonly("spec", locked(&AnyIndex::spec), "Structure, metric and element type, e.g. 'flat over l2/f32'.")
-        .def_property_readonly("memory_bytes", locked(&AnyIndex::memory_bytes), "Bytes of rows (borrowed and mapped ones too), structure and ids.")
-        .def_property_readonly("element_type", [](IndexObject& self) { return std::string(kith::name(self.index.element_type())); },
-                               "'f32', 'f16', 'bf16', 'i8', 'u8' or 'b1' (packed bits).")
-        .def_property_readonly("dtype", [](IndexObject& self) { return dtype_of(self.index.element_type()); },
-                               "numpy's dtype of a row (bfloat16: needs ml_dtypes).")
+        .def_property_readonly("kind", locked(&AnyIndex::kind),
+                               "Name of the structure, e.g. 'flat'.")
+        .def_property_readonly("spec", locked(&AnyIndex::spec),
+                               "Structure, metric and element type, e.g. 'flat over l2/f32'.")
+        .def_property_readonly("memory_bytes", locked(&AnyIndex::memory_bytes),
+                               "Bytes of rows (borrowed and mapped ones too), structure and ids.")
+        .def_property_readonly(
+            "element_type",
+            [](IndexObject& self) { return std::string(kith::name(self.index.element_type())); },
+            "'f32', 'f16', 'bf16', 'i8', 'u8' or 'b1' (packed bits).")
+        .def_property_readonly(
+            "dtype", [](IndexObject& self) { return dtype_of(self.index.element_type()); },
+            "numpy's dtype of a row (bfloat16: needs ml_dtypes).")
         .def("__len__", locked(&AnyIndex::size))
         .def("__bool__", [](IndexObject&) { return true; })
         .def("__contains__",
@@ -239,7 +270,8 @@ py::class_<IndexObject> bind_index(py::module_& module) {
         .def("__repr__", repr)
         .def("to_bytes", to_bytes, "What save writes, as bytes; kith.from_bytes takes it back.")
         .def("__reduce__", [](IndexObject& self) {
-            return py::make_tuple(py::module_::import("kith._api").attr("from_bytes"), py::make_tuple(to_bytes(self)));
+            return py::make_tuple(py::module_::import("kith._api").attr("from_bytes"),
+                                  py::make_tuple(to_bytes(self)));
         });
     index.attr("__module__") = "kith";
     return index;
@@ -255,24 +287,30 @@ PYBIND11_MODULE(_core, module) {
     bind_errors(module);
     const auto index = bind_index(module);
     bind_search(module, index);
-    module.def("build", build, "spec"_a, "base"_a, "metric"_a, "threads"_a, "seed"_a, "ids"_a, "copy"_a, "not_finite"_a,
-               "progress"_a);
+    module.def("build", build, "spec"_a, "base"_a, "metric"_a, "threads"_a, "seed"_a, "ids"_a,
+               "copy"_a, "not_finite"_a, "progress"_a);
     module.def("load", load, "path"_a, "mmap"_a, "verify"_a, "progress"_a);
     module.def("from_bytes", from_bytes, "data"_a, "The index in bytes that to_bytes made.");
     module.def("verify", verify, "path"_a, "progress"_a);
     module.def("kinds", &kith::known_kinds, "Names that a spec may begin with.");
     module.def("metrics", &kith::known_metrics, "Names of the metrics.");
-    module.def("instruction_set", [] { return std::string(kith::simd::kernels().name); },
-               "The instruction set whose kernels run; the environment variable KITH_ARCH forces one.");
-    module.def("instruction_sets", [] {
-        std::vector<std::string> names;
-        for (const auto* table : kith::simd::available_tables()) names.emplace_back(table->name);
-        return names;
-    }, "The instruction sets that this build has kernels for and this machine can run.");
+    module.def(
+        "instruction_set", [] { return std::string(kith::simd::kernels().name); },
+        "The instruction set whose kernels run; the environment variable KITH_ARCH forces one.");
+    module.def(
+        "instruction_sets",
+        [] {
+            std::vector<std::string> names;
+            for (const auto* table : kith::simd::available_tables())
+                names.emplace_back(table->name);
+            return names;
+        },
+        "The instruction sets that this build has kernels for and this machine can run.");
     module.def("_after_fork", [] {
         IndexObject::after_fork();
         ThreadLease::after_fork();
     });
-    module.def("_convert_param", [](const std::string& text) { return param_object(kith::parse_param_value(text)); });
+    module.def("_convert_param",
+               [](const std::string& text) { return param_object(kith::parse_param_value(text)); });
     module.attr("__version__") = KITH_PYTHON_VERSION;
 }

@@ -44,16 +44,20 @@ void IndexObject::give_back(std::unique_ptr<SearchContext> context) noexcept {
 
 void IndexObject::check_usable() const {
     if (broken_)
-        fail(ErrorCode::invalid_argument, "this index was being changed by another thread when the process forked; load it anew");
+        fail(
+            ErrorCode::invalid_argument,
+            "this index was being changed by another thread when the process forked; load it anew");
     if (writer_.load(std::memory_order_relaxed) == std::this_thread::get_id())
-        fail(ErrorCode::invalid_argument, "a progress callback of add or remove must not use the index that is being changed");
+        fail(ErrorCode::invalid_argument,
+             "a progress callback of add or remove must not use the index that is being changed");
 }
 
 void IndexObject::after_fork() noexcept {
     for (IndexObject* object : all_indexes()) {
         if (object->writer_.load() != std::thread::id{}) object->broken_ = true;
         object->writer_.store(std::thread::id{});
-        (void)object->mutex_.release();  // may be held for ever by a thread that does not exist here
+        (void)
+            object->mutex_.release();  // may be held for ever by a thread that does not exist here
         object->mutex_.reset(new std::shared_mutex);
     }
 }
@@ -87,7 +91,9 @@ Watch::Watch(py::object callback) : callback_(std::move(callback)) {
 }
 
 Progress Watch::progress() {
-    return Progress([this](std::string_view phase, std::size_t done, std::size_t total) { return poll(phase, done, total); });
+    return Progress([this](std::string_view phase, std::size_t done, std::size_t total) {
+        return poll(phase, done, total);
+    });
 }
 
 bool Watch::due(bool now) noexcept {
@@ -135,7 +141,8 @@ void WatchedExecutor::run(std::size_t n, std::size_t grain, Body body) {
 ThreadLease::ThreadLease(std::size_t threads) {
     if (threads <= 1) return;
     auto& idle = idle_pools();
-    const auto fits = std::find_if(idle.begin(), idle.end(), [&](const auto& pool) { return pool->workers() == threads; });
+    const auto fits = std::find_if(idle.begin(), idle.end(),
+                                   [&](const auto& pool) { return pool->workers() == threads; });
     if (fits != idle.end()) {
         pool_ = std::move(*fits);
         idle.erase(fits);
@@ -152,21 +159,25 @@ ThreadLease::~ThreadLease() {
 }
 
 void ThreadLease::after_fork() noexcept {
-    for (auto& pool : idle_pools()) (void)pool.release();  // its threads stayed in the parent: joining them would hang
+    for (auto& pool : idle_pools())
+        (void)pool.release();  // its threads stayed in the parent: joining them would hang
     idle_pools().clear();
 }
 
 std::size_t thread_count(PyObject* threads) {
     if (threads == Py_None) {
-        static const py::handle count = py::module_::import("kith._api").attr("usable_threads").cast<py::object>().release();
+        static const py::handle count =
+            py::module_::import("kith._api").attr("usable_threads").cast<py::object>().release();
         return count().cast<std::size_t>();
     }
     const Py_ssize_t count = PyNumber_AsSsize_t(threads, nullptr);
     if (count == -1 && PyErr_Occurred() != nullptr) {
         PyErr_Clear();
-        fail(ErrorCode::type_mismatch, "threads must be an integer or None, not ", std::string(py::repr(threads)));
+        fail(ErrorCode::type_mismatch, "threads must be an integer or None, not ",
+             std::string(py::repr(threads)));
     }
-    if (count < 1) fail(ErrorCode::invalid_argument, "threads must be at least 1 (None: all), not ", count);
+    if (count < 1)
+        fail(ErrorCode::invalid_argument, "threads must be at least 1 (None: all), not ", count);
     return static_cast<std::size_t>(count);
 }
 
@@ -179,15 +190,16 @@ ParamValue param_value(py::handle value, const std::string& name) {
         const long long integer = PyNumber_AsSsize_t(object, PyExc_OverflowError);
         if (integer == -1 && PyErr_Occurred() != nullptr) {
             PyErr_Clear();
-            fail(ErrorCode::invalid_argument, "parameter '", name, "' is out of range: ", std::string(py::repr(value)));
+            fail(ErrorCode::invalid_argument, "parameter '", name,
+                 "' is out of range: ", std::string(py::repr(value)));
         }
         return static_cast<std::int64_t>(integer);
     }
     const double number = PyFloat_AsDouble(object);
     if (number == -1.0 && PyErr_Occurred() != nullptr) {
         PyErr_Clear();
-        fail(ErrorCode::type_mismatch, "parameter '", name, "' must be a bool, int, float or str, not ",
-             std::string(py::repr(value)));
+        fail(ErrorCode::type_mismatch, "parameter '", name,
+             "' must be a bool, int, float or str, not ", std::string(py::repr(value)));
     }
     return number;
 }

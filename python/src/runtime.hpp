@@ -2,9 +2,9 @@
 //
 // What every call needs around the C++ one: threads, locks, progress and Ctrl-C.
 //
-// Rules that make fork() and free use from many Python threads safe: pools, contexts and the list of indexes are touched with the
-// GIL held only; an index's lock is taken with the GIL held if it is free, else after the GIL was given up, so that
-// nobody waits for a lock while holding the GIL.
+// Rules that make fork() and free use from many Python threads safe: pools, contexts and the list
+// of indexes are touched with the GIL held only; an index's lock is taken with the GIL held if it
+// is free, else after the GIL was given up, so that nobody waits for a lock while holding the GIL.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,8 @@
 
 namespace kith::python {
 
-/// What a Python Index holds: the index, its readers-writer lock, and search contexts that wait for their next use.
+/// What a Python Index holds: the index, its readers-writer lock, and search contexts that wait for
+/// their next use.
 class IndexObject {
 public:
     explicit IndexObject(AnyIndex made);
@@ -71,7 +72,8 @@ private:
     IndexObject& object_;
 };
 
-/// Turns a Python callback and pending signals into Progress. Lives on the stack of the call, with the GIL held.
+/// Turns a Python callback and pending signals into Progress. Lives on the stack of the call, with
+/// the GIL held.
 class Watch {
 public:
     /// callback: None, or (phase, done, total) -> False to stop.
@@ -82,7 +84,8 @@ public:
     bool poll(std::string_view phase, std::size_t done, std::size_t total);
     bool poll_signals();
 
-    /// Runs `work` without the GIL; what the callback or a signal handler raised comes out instead of Error{cancelled}.
+    /// Runs `work` without the GIL; what the callback or a signal handler raised comes out instead
+    /// of Error{cancelled}.
     template <class Work>
     auto run(Work&& work) {
         try {

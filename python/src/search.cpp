@@ -13,11 +13,10 @@
 namespace kith::python {
 namespace {
 
-// --- Result -----------------------------------------------------------------------------------------------------------
+// --- Result --------------------------------------------------------------------------------------
 
 struct ResultObject {
-    PyObject_HEAD
-    PyObject* ids;
+    PyObject_HEAD PyObject* ids;
     PyObject* distances;
     PyObject* counts;
     SearchStats stats;
@@ -71,14 +70,17 @@ PyObject* result_item(PyObject* self, Py_ssize_t i) {  // so that ids, distances
     return item;
 }
 
-PyMemberDef result_members[] = {
-    {"ids", T_OBJECT_EX, offsetof(ResultObject, ids), READONLY, "int64, (nq, k) or (k,) for one vector; -1 behind counts"},
-    {"distances", T_OBJECT_EX, offsetof(ResultObject, distances), READONLY, "float32, shaped like ids; inf behind counts"},
-    {"counts", T_OBJECT_EX, offsetof(ResultObject, counts), READONLY, "uint32, (nq,) or (): how many of a row are results"},
-    {nullptr, 0, 0, 0, nullptr}};
+PyMemberDef result_members[] = {{"ids", T_OBJECT_EX, offsetof(ResultObject, ids), READONLY,
+                                 "int64, (nq, k) or (k,) for one vector; -1 behind counts"},
+                                {"distances", T_OBJECT_EX, offsetof(ResultObject, distances),
+                                 READONLY, "float32, shaped like ids; inf behind counts"},
+                                {"counts", T_OBJECT_EX, offsetof(ResultObject, counts), READONLY,
+                                 "uint32, (nq,) or (): how many of a row are results"},
+                                {nullptr, 0, 0, 0, nullptr}};
 
-PyGetSetDef result_getters[] = {{"stats", result_stats, nullptr, "SearchStats of the whole batch", nullptr},
-                                {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef result_getters[] = {
+    {"stats", result_stats, nullptr, "SearchStats of the whole batch", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyType_Slot result_slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(result_dealloc)},
@@ -87,12 +89,15 @@ PyType_Slot result_slots[] = {
     {Py_tp_getset, result_getters},
     {Py_sq_length, reinterpret_cast<void*>(result_length)},
     {Py_sq_item, reinterpret_cast<void*>(result_item)},
-    {Py_tp_doc, const_cast<char*>("What a search found: ids, distances, counts, stats. ids, distances = result works.")},
+    {Py_tp_doc,
+     const_cast<char*>(
+         "What a search found: ids, distances, counts, stats. ids, distances = result works.")},
     {0, nullptr}};
 
-PyType_Spec result_spec = {"kith.Result", sizeof(ResultObject), 0, Py_TPFLAGS_DEFAULT, result_slots};
+PyType_Spec result_spec = {"kith.Result", sizeof(ResultObject), 0, Py_TPFLAGS_DEFAULT,
+                           result_slots};
 
-// --- search -----------------------------------------------------------------------------------------------------------
+// --- search --------------------------------------------------------------------------------------
 
 PyObject* name_k = nullptr;
 PyObject* name_threads = nullptr;
@@ -123,10 +128,14 @@ bool same_name(PyObject* name, PyObject* known) {
 }
 
 void set_argument(SearchArguments& arguments, PyObject* name, PyObject* value) {
-    if (same_name(name, name_k)) arguments.k = parse_k(value);
-    else if (same_name(name, name_threads)) arguments.threads = thread_count(value);
-    else if (same_name(name, name_filter)) arguments.filter = value;
-    else if (same_name(name, name_queries)) arguments.queries = value;
+    if (same_name(name, name_k))
+        arguments.k = parse_k(value);
+    else if (same_name(name, name_threads))
+        arguments.threads = thread_count(value);
+    else if (same_name(name, name_filter))
+        arguments.filter = value;
+    else if (same_name(name, name_queries))
+        arguments.queries = value;
     else {
         std::string text = py::str(py::handle(name));
         ParamValue converted = param_value(value, text);
@@ -137,17 +146,22 @@ void set_argument(SearchArguments& arguments, PyObject* name, PyObject* value) {
 SearchArguments parse_arguments(PyObject* const* args, Py_ssize_t positional, PyObject* names) {
     PyObject* const order[] = {name_queries, name_k, name_threads, name_filter};
     if (positional > 4)
-        fail(ErrorCode::type_mismatch, "search takes at most 4 positional arguments (queries, k, threads, filter), got ", positional);
+        fail(ErrorCode::type_mismatch,
+             "search takes at most 4 positional arguments (queries, k, threads, filter), got ",
+             positional);
     SearchArguments arguments;
     for (Py_ssize_t i = 0; i < positional; ++i) set_argument(arguments, order[i], args[i]);
     const Py_ssize_t keywords = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
     for (Py_ssize_t i = 0; i < keywords; ++i) {
         PyObject* name = PyTuple_GET_ITEM(names, i);
         for (Py_ssize_t j = 0; j < positional; ++j)
-            if (same_name(name, order[j])) fail(ErrorCode::type_mismatch, "search got two values for '", std::string(py::str(py::handle(name))), "'");
+            if (same_name(name, order[j]))
+                fail(ErrorCode::type_mismatch, "search got two values for '",
+                     std::string(py::str(py::handle(name))), "'");
         set_argument(arguments, name, args[positional + i]);
     }
-    if (arguments.queries == nullptr) fail(ErrorCode::type_mismatch, "search needs queries: an array (nq, d) or (d,)");
+    if (arguments.queries == nullptr)
+        fail(ErrorCode::type_mismatch, "search needs queries: an array (nq, d) or (d,)");
     return arguments;
 }
 
@@ -166,7 +180,8 @@ struct SlotFilters {
 /// None as the one filter of all queries is no filter.
 std::vector<py::object> wanted_filters(PyObject* filter, std::size_t queries) {
     std::vector<py::object> arrays = filter_arrays(filter, queries);
-    if (std::all_of(arrays.begin(), arrays.end(), [](const py::object& array) { return !array; })) arrays.clear();
+    if (std::all_of(arrays.begin(), arrays.end(), [](const py::object& array) { return !array; }))
+        arrays.clear();
     return arrays;
 }
 
@@ -182,19 +197,24 @@ struct ContextLease {
 
 py::object search(IndexObject& object, const SearchArguments& arguments) {
     const AnyIndex& index = object.index;
-    const Rows queries = rows_from(arguments.queries, index.element_type() == ElementType::b1, "queries", true);
+    const Rows queries =
+        rows_from(arguments.queries, index.element_type() == ElementType::b1, "queries", true);
     const std::size_t nq = queries.matrix.rows;
     std::vector<py::object> arrays;
-    if (arguments.filter != nullptr && arguments.filter != Py_None) arrays = wanted_filters(arguments.filter, nq);
+    if (arguments.filter != nullptr && arguments.filter != Py_None)
+        arrays = wanted_filters(arguments.filter, nq);
 
     const ReadLock lock(object);
     SlotFilters filters;
     if (!arrays.empty()) filters.assign(index, arrays);
     const std::size_t k = std::min(arguments.k, index.size());
 
-    const py::object ids = queries.flat ? new_array({k}, numpy_int64) : new_array({nq, k}, numpy_int64);
-    const py::object distances = queries.flat ? new_array({k}, numpy_float32) : new_array({nq, k}, numpy_float32);
-    const py::object counts = queries.flat ? new_array({}, numpy_uint32) : new_array({nq}, numpy_uint32);
+    const py::object ids =
+        queries.flat ? new_array({k}, numpy_int64) : new_array({nq, k}, numpy_int64);
+    const py::object distances =
+        queries.flat ? new_array({k}, numpy_float32) : new_array({nq, k}, numpy_float32);
+    const py::object counts =
+        queries.flat ? new_array({}, numpy_uint32) : new_array({nq}, numpy_uint32);
     const ResultView out{{static_cast<Id*>(array_data(ids)), nq, k},
                          {static_cast<float*>(array_data(distances)), nq, k},
                          static_cast<std::uint32_t*>(array_data(counts))};
@@ -203,13 +223,15 @@ py::object search(IndexObject& object, const SearchArguments& arguments) {
     if (arguments.threads == 1 && nq == 1) {
         InlineExecutor executor;
         const py::gil_scoped_release no_gil;
-        stats = index.search(queries.matrix, arguments.k, arguments.params, filters.views, executor, out, *lease.context);
+        stats = index.search(queries.matrix, arguments.k, arguments.params, filters.views, executor,
+                             out, *lease.context);
     } else {
         Watch watch{py::none()};
         ThreadLease threads(arguments.threads);
         WatchedExecutor executor(threads.executor(), watch);
         stats = watch.run([&] {
-            return index.search(queries.matrix, arguments.k, arguments.params, filters.views, executor, out, *lease.context);
+            return index.search(queries.matrix, arguments.k, arguments.params, filters.views,
+                                executor, out, *lease.context);
         });
     }
 
@@ -222,7 +244,8 @@ py::object search(IndexObject& object, const SearchArguments& arguments) {
     return py::reinterpret_steal<py::object>(made);
 }
 
-PyObject* index_search(PyObject* self, PyObject* const* args, Py_ssize_t positional, PyObject* names) noexcept {
+PyObject* index_search(PyObject* self, PyObject* const* args, Py_ssize_t positional,
+                       PyObject* names) noexcept {
     try {
         auto& object = *py::handle(self).cast<IndexObject*>();
         return search(object, parse_arguments(args, positional, names)).release().ptr();
@@ -233,15 +256,19 @@ PyObject* index_search(PyObject* self, PyObject* const* args, Py_ssize_t positio
 }
 
 PyMethodDef search_method = {
-    "search", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(index_search)), METH_FASTCALL | METH_KEYWORDS,
+    "search", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(index_search)),
+    METH_FASTCALL | METH_KEYWORDS,
     "search($self, queries, k=10, threads=1, filter=None, **params)\n--\n\n"
     "The k nearest rows of each query, nearest first, equal distances by smaller id.\n\n"
-    "queries: (nq, d), or (d,) for one vector, whose result has no leading axis. Columns: min(k, size); row i holds\n"
-    "counts[i] = min(k, eligible) results, and -1 and inf behind them. filter: a bool mask of rows, an array of ids, or one\n"
-    "of these (or None) per query; a two-dimensional bool array is one mask per query. params: those of the index, see\n"
+    "queries: (nq, d), or (d,) for one vector, whose result has no leading axis. Columns: min(k, "
+    "size); row i holds\n"
+    "counts[i] = min(k, eligible) results, and -1 and inf behind them. filter: a bool mask of "
+    "rows, an array of ids, or one\n"
+    "of these (or None) per query; a two-dimensional bool array is one mask per query. params: "
+    "those of the index, see\n"
     "search_params()."};
 
-// --- range search -----------------------------------------------------------------------------------------------------
+// --- range search --------------------------------------------------------------------------------
 
 template <class T, class From>
 py::object copied(const std::vector<From>& values, int type) {
@@ -255,16 +282,18 @@ double number(const py::object& value, const char* what) {
     const double converted = PyFloat_AsDouble(value.ptr());
     if (converted == -1.0 && PyErr_Occurred() != nullptr) {
         PyErr_Clear();
-        fail(ErrorCode::type_mismatch, what, " must be a number, not ", std::string(py::repr(value)));
+        fail(ErrorCode::type_mismatch, what, " must be a number, not ",
+             std::string(py::repr(value)));
     }
     return converted;
 }
 
-py::object range_search(IndexObject& object, py::object queries, py::object limit, py::object threads, py::object filter,
-                        const py::kwargs& params) {
+py::object range_search(IndexObject& object, py::object queries, py::object limit,
+                        py::object threads, py::object filter, const py::kwargs& params) {
     const AnyIndex& index = object.index;
     const double radius = number(limit, "radius");
-    const Rows rows = rows_from(queries.ptr(), index.element_type() == ElementType::b1, "queries", true);
+    const Rows rows =
+        rows_from(queries.ptr(), index.element_type() == ElementType::b1, "queries", true);
     const ParamMap map = param_map(params);
     const std::vector<py::object> arrays = wanted_filters(filter.ptr(), rows.matrix.rows);
     const ReadLock lock(object);
@@ -274,11 +303,14 @@ py::object range_search(IndexObject& object, py::object queries, py::object limi
     Watch watch{py::none()};
     ThreadLease pool(thread_count(threads.ptr()));
     WatchedExecutor executor(pool.executor(), watch);
-    const RangeResults found = watch.run(
-        [&] { return index.range_search(rows.matrix, radius, map, filters.views, executor, *lease.context); });
-    return py::module_::import("kith._results").attr("RangeResult")(
-        copied<std::int64_t>(found.offsets, numpy_int64), copied<Id>(found.ids, numpy_int64),
-        copied<float>(found.distances, numpy_float32), py::cast(found.stats));
+    const RangeResults found = watch.run([&] {
+        return index.range_search(rows.matrix, radius, map, filters.views, executor,
+                                  *lease.context);
+    });
+    return py::module_::import("kith._results")
+        .attr("RangeResult")(copied<std::int64_t>(found.offsets, numpy_int64),
+                             copied<Id>(found.ids, numpy_int64),
+                             copied<float>(found.distances, numpy_float32), py::cast(found.stats));
 }
 
 }  // namespace
@@ -291,11 +323,14 @@ void bind_search(py::module_& module, py::handle index_class) {
         .def_readonly("lists", &SearchStats::lists, "partitions scanned")
         .def_readonly("reads", &SearchStats::reads, "read requests to a disk")
         .def_readonly("bytes", &SearchStats::bytes, "bytes of rows or codes scored")
-        .def("__eq__", [](const SearchStats& a, const SearchStats& b) { return a == b; }, py::is_operator())
+        .def(
+            "__eq__", [](const SearchStats& a, const SearchStats& b) { return a == b; },
+            py::is_operator())
         .def("__repr__", [](const SearchStats& s) {
-            return "SearchStats(distances=" + std::to_string(s.distances) + ", hops=" + std::to_string(s.hops) +
-                   ", lists=" + std::to_string(s.lists) + ", reads=" + std::to_string(s.reads) +
-                   ", bytes=" + std::to_string(s.bytes) + ")";
+            return "SearchStats(distances=" + std::to_string(s.distances) +
+                   ", hops=" + std::to_string(s.hops) + ", lists=" + std::to_string(s.lists) +
+                   ", reads=" + std::to_string(s.reads) + ", bytes=" + std::to_string(s.bytes) +
+                   ")";
         });
     module.attr("SearchStats").attr("__module__") = "kith";
 
@@ -308,13 +343,15 @@ void bind_search(py::module_& module, py::handle index_class) {
     name_threads = PyUnicode_InternFromString("threads");
     name_filter = PyUnicode_InternFromString("filter");
     name_queries = PyUnicode_InternFromString("queries");
-    PyObject* method = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(index_class.ptr()), &search_method);
+    PyObject* method =
+        PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(index_class.ptr()), &search_method);
     if (method == nullptr) throw py::error_already_set();
     index_class.attr("search") = py::reinterpret_steal<py::object>(method);
-    index_class.attr("range_search") = py::cpp_function(
-        range_search, py::name("range_search"), py::is_method(index_class), "queries"_a, "radius"_a, "threads"_a = 1,
-        "filter"_a = py::none(),
-        "All rows within `radius` of each query, in the metric's own number (similarities: at least radius), nearest first.");
+    index_class.attr("range_search") =
+        py::cpp_function(range_search, py::name("range_search"), py::is_method(index_class),
+                         "queries"_a, "radius"_a, "threads"_a = 1, "filter"_a = py::none(),
+                         "All rows within `radius` of each query, in the metric's own number "
+                         "(similarities: at least radius), nearest first.");
 }
 
 }  // namespace kith::python

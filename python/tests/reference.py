@@ -31,21 +31,36 @@ def distances(metric: str, queries: np.ndarray, base: np.ndarray) -> np.ndarray:
     return np.sqrt(squared) if metric == "euclidean" else squared
 
 
-def nearest(metric: str, queries: np.ndarray, base: np.ndarray, k: int, allowed=None) -> tuple[list, list]:
+def nearest(
+    metric: str, queries: np.ndarray, base: np.ndarray, k: int, allowed=None
+) -> tuple[list, list]:
     """Ids and distances, nearest first, ties by smaller id; one list a query."""
     table = distances(metric, queries, base)
     keys = -table if metric == "ip" else table
     ids, found = [], []
     for i, row in enumerate(keys):
-        rows = np.arange(len(base)) if allowed is None else np.flatnonzero(allowed[i] if allowed.ndim == 2 else allowed)
+        rows = (
+            np.arange(len(base))
+            if allowed is None
+            else np.flatnonzero(allowed[i] if allowed.ndim == 2 else allowed)
+        )
         order = rows[np.lexsort((rows, row[rows]))][:k]
         ids.append(order)
         found.append(table[i, order])
     return ids, found
 
 
-def assert_exact(result, metric: str, queries: np.ndarray, base: np.ndarray, k: int, allowed=None, rtol=2e-5, atol=2e-5) -> None:
-    """The result has the right distances at each rank, and each id really lies that far away: rounding may swap near ties."""
+def assert_exact(
+    result,
+    metric: str,
+    queries: np.ndarray,
+    base: np.ndarray,
+    k: int,
+    allowed=None,
+    rtol=2e-5,
+    atol=2e-5,
+) -> None:
+    """The right distance at each rank, and each id really that far away: rounding may swap ties."""
     table = distances(metric, queries, base)
     ids, wanted = nearest(metric, queries, base, k, allowed)
     for i in range(len(queries)):

@@ -21,7 +21,11 @@ typer_testing = pytest.importorskip("typer.testing")
 
 class Ran:
     def __init__(self, result) -> None:
-        self.code, self.out, self.err = result.exit_code, result.stdout, getattr(result, "stderr", "")
+        self.code, self.out, self.err = (
+            result.exit_code,
+            result.stdout,
+            getattr(result, "stderr", ""),
+        )
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
 
@@ -35,7 +39,13 @@ def run(*arguments: object) -> Ran:
         runner = typer_testing.CliRunner(mix_stderr=False)
     except TypeError:  # newer: always apart
         runner = typer_testing.CliRunner()
-    return Ran(runner.invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}))
+    return Ran(
+        runner.invoke(
+            app,
+            [str(a) for a in arguments],
+            env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+        )
+    )
 
 
 @pytest.fixture
@@ -52,11 +62,31 @@ def files(rng, tmp_path) -> Path:
 
 def test_build_search_info_verify(files):
     index = files / "x.kith"
-    built = run("build", "flat", files / "base.fvecs", index, "--metric", "l2", "--threads", 2, "--seed", 7)
+    built = run(
+        "build", "flat", files / "base.fvecs", index, "--metric", "l2", "--threads", 2, "--seed", 7
+    )
     assert built.code == 0 and "flat over l2/f32" in built.out and "400" in built.out
-    found = run("search", index, files / "queries.fbin", "-k", 10, "--gt", files / "truth.ivecs", "--out", files / "ids.ivecs",
-                "--out-distances", files / "d.npy", "--threads", 1)
-    assert found.code == 0 and re.search(r"recall@10\W+1", found.out) and "rank" in found.out and "nearest" in found.out
+    found = run(
+        "search",
+        index,
+        files / "queries.fbin",
+        "-k",
+        10,
+        "--gt",
+        files / "truth.ivecs",
+        "--out",
+        files / "ids.ivecs",
+        "--out-distances",
+        files / "d.npy",
+        "--threads",
+        1,
+    )
+    assert (
+        found.code == 0
+        and re.search(r"recall@10\W+1", found.out)
+        and "rank" in found.out
+        and "nearest" in found.out
+    )
     truth = kith.read_vectors(files / "truth.ivecs")
     np.testing.assert_array_equal(kith.read_vectors(files / "ids.ivecs"), truth)
     assert kith.read_vectors(files / "d.npy").shape == (20, 10)
@@ -69,14 +99,32 @@ def test_build_search_info_verify(files):
 def test_json_is_one_object(files):
     index = files / "x.kith"
     built = run("build", "flat", files / "base.fvecs", index, "--json").json
-    assert built["rows"] == 400 and built["dim"] == 12 and built["file_bytes"] == index.stat().st_size
-    found = run("search", index, files / "queries.fbin", "-k", 5, "--gt", files / "truth.ivecs", "--json", "--limit", 7, "--batch", 2).json
+    assert (
+        built["rows"] == 400 and built["dim"] == 12 and built["file_bytes"] == index.stat().st_size
+    )
+    found = run(
+        "search",
+        index,
+        files / "queries.fbin",
+        "-k",
+        5,
+        "--gt",
+        files / "truth.ivecs",
+        "--json",
+        "--limit",
+        7,
+        "--batch",
+        2,
+    ).json
     assert found["recall"] == 1.0 and found["queries"] == 7 and found["distances_per_query"] == 400
     assert found["stats"]["distances"] == 2800 and found["queries_per_second"] > 0
     assert run("info", index, "--json").json["metric"] == "l2"
     assert run("verify", index, "--json").json["intact"] is True
     version = run("version", "--json").json
-    assert version["version"] == kith.__version__ and version["instruction_set"] in version["instruction_sets"]
+    assert (
+        version["version"] == kith.__version__
+        and version["instruction_set"] in version["instruction_sets"]
+    )
     failed = run("info", files / "none.kith", "--json")
     assert failed.code == 2 and failed.json["error"]["code"] == "not_found"
 
@@ -86,12 +134,16 @@ def test_hdf5_input(files, rng):
     train, test = rng.random((60, 5), dtype=np.float32), rng.random((6, 5), dtype=np.float32)
     with h5py.File(files / "set.hdf5", "w") as root:
         root["train"], root["test"] = train, test
-        root["neighbors"] = kith.build("flat", train, metric="cosine").search(test, 4).ids.astype(np.int32)
+        root["neighbors"] = (
+            kith.build("flat", train, metric="cosine").search(test, 4).ids.astype(np.int32)
+        )
     index = files / "h.kith"
     assert run("build", "flat", files / "set.hdf5", index, "-m", "cosine").code == 0
     found = run("search", index, files / "set.hdf5", "-k", 4, "--gt", files / "set.hdf5", "--json")
     assert found.json["recall"] == 1.0 and found.json["queries"] == 6
-    assert run("search", index, f"{files / 'set.hdf5'}:train", "-k", 1, "--json").json["queries"] == 60
+    assert (
+        run("search", index, f"{files / 'set.hdf5'}:train", "-k", 1, "--json").json["queries"] == 60
+    )
 
 
 def test_bits_and_doubles_of_hdf5(files, rng):
@@ -102,12 +154,21 @@ def test_bits_and_doubles_of_hdf5(files, rng):
     with h5py.File(files / "doubles.hdf5", "w") as root:
         root["train"] = root["test"] = rng.random((9, 3))
     assert run("build", "flat", files / "bits.hdf5", files / "b.kith", "-m", "hamming").code == 0
-    assert run("search", files / "b.kith", files / "bits.hdf5", "--out", files / "b.npy", "-k", 1).code == 0
+    assert (
+        run("search", files / "b.kith", files / "bits.hdf5", "--out", files / "b.npy", "-k", 1).code
+        == 0
+    )
     np.testing.assert_array_equal(kith.read_vectors(files / "b.npy").ravel(), np.arange(5))
     assert run("build", "flat", files / "doubles.hdf5", files / "d.kith").code == 2
-    assert run("build", "flat", files / "doubles.hdf5", files / "d.kith", "--dtype", "float32").code == 0
+    assert (
+        run("build", "flat", files / "doubles.hdf5", files / "d.kith", "--dtype", "float32").code
+        == 0
+    )
     assert run("search", files / "d.kith", files / "doubles.hdf5", "--dtype", "float32").code == 0
-    assert run("build", "flat", files / "doubles.hdf5", files / "d.kith", "--dtype", "float8").code == 2
+    assert (
+        run("build", "flat", files / "doubles.hdf5", files / "d.kith", "--dtype", "float8").code
+        == 2
+    )
 
 
 @pytest.mark.parametrize("metric", ["l2", "euclidean", "ip", "cosine", "l1", "hamming", "jaccard"])
@@ -132,9 +193,13 @@ def test_recall_counts_what_is_missing(files):
     index = files / "x.kith"
     run("build", "flat", files / "base.fvecs", index)
     truth = np.array(kith.read_vectors(files / "truth.ivecs"))
-    truth[:5, 0] = truth[:5, 0] + 100  # the nearest row is another one there: what was first is now missed, unless it ties
+    truth[:5, 0] = (
+        truth[:5, 0] + 100
+    )  # the nearest row is another one there: what was first is now missed, unless it ties
     kith.write_vectors(files / "w.ivecs", truth)
-    got = run("search", index, files / "queries.fbin", "-k", 1, "--gt", files / "w.ivecs", "--json").json["recall"]
+    got = run(
+        "search", index, files / "queries.fbin", "-k", 1, "--gt", files / "w.ivecs", "--json"
+    ).json["recall"]
     assert got == 1.0  # the first found is nearer than the claimed one
     truth = np.array(kith.read_vectors(files / "truth.ivecs"))
     mask = np.ones(400, bool)
@@ -193,7 +258,16 @@ def test_bad_input_is_one_line(files, monkeypatch, arguments, code, words):
 def test_version_and_help():
     assert run("--version").out.startswith(f"kith {kith.__version__} (")
     assert kith.instruction_set() in run("version").out
-    for command in ([], ["build"], ["search"], ["info"], ["verify"], ["datasets"], ["datasets", "get"], ["version"]):
+    for command in (
+        [],
+        ["build"],
+        ["search"],
+        ["info"],
+        ["verify"],
+        ["datasets"],
+        ["datasets", "get"],
+        ["version"],
+    ):
         ran = run(*command, "--help")
         assert ran.code == 0 and "Usage" in ran.out
 
@@ -208,10 +282,28 @@ def test_datasets_refuses_unknown_names(tmp_path):
 def test_in_its_own_process(files):
     environment = {**os.environ, "COLUMNS": "120"}
     command = [sys.executable, "-m", "kith.cli"]
-    subprocess.run([*command, "build", "flat", "base.fvecs", "p.kith"], cwd=files, env=environment, check=True, capture_output=True)
-    done = subprocess.run([*command, "search", "p.kith", "queries.fbin", "-k", "3", "--json"], cwd=files, env=environment,
-                          check=True, capture_output=True, text=True)
+    subprocess.run(
+        [*command, "build", "flat", "base.fvecs", "p.kith"],
+        cwd=files,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    done = subprocess.run(
+        [*command, "search", "p.kith", "queries.fbin", "-k", "3", "--json"],
+        cwd=files,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert json.loads(done.stdout)["queries"] == 20 and done.stderr == ""
-    failed = subprocess.run([*command, "verify", "base.fvecs"], cwd=files, env=environment, capture_output=True, text=True)
+    failed = subprocess.run(
+        [*command, "verify", "base.fvecs"],
+        cwd=files,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert failed.returncode == 1 and failed.stdout == "" and failed.stderr.count("\n") == 1
     assert failed.stderr.startswith("error: ")

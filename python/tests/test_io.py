@@ -39,13 +39,20 @@ def test_there_and_back(rng, tmp_path, suffix, shape):
 
 
 def test_layouts_of_the_field(tmp_path):
-    (tmp_path / "a.fvecs").write_bytes(b"\x02\0\0\0" + np.array([1, 2], "<f4").tobytes() + b"\x02\0\0\0" + np.array([3, 4], "<f4").tobytes())
+    (tmp_path / "a.fvecs").write_bytes(
+        b"\x02\0\0\0"
+        + np.array([1, 2], "<f4").tobytes()
+        + b"\x02\0\0\0"
+        + np.array([3, 4], "<f4").tobytes()
+    )
     assert kith.read_vectors(tmp_path / "a.fvecs").tolist() == [[1, 2], [3, 4]]
     (tmp_path / "a.u8bin").write_bytes(b"\x02\0\0\0\x03\0\0\0" + bytes(range(6)))
     assert kith.read_vectors(tmp_path / "a.u8bin").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-@pytest.mark.parametrize("suffix", [".fvecs", ".bvecs", ".fbin", ".u8bin", ".npy", ".f16bin", ".i8bin"])
+@pytest.mark.parametrize(
+    "suffix", [".fvecs", ".bvecs", ".fbin", ".u8bin", ".npy", ".f16bin", ".i8bin"]
+)
 def test_an_index_maps_the_file_without_copying(rng, tmp_path, suffix):
     rows = rng.integers(0, 100, (300, 8)).astype(FORMATS[suffix])
     path = tmp_path / f"x{suffix}"
@@ -70,7 +77,9 @@ def test_truncated_files(rng, tmp_path, suffix):
         kith.read_vectors(path)
     if suffix != ".npy" and not suffix.endswith("vecs"):
         path.write_bytes(good + b"x")
-        with pytest.raises(kith.CorruptError, match=f"expected {len(good)} bytes .* found {len(good) + 1}"):
+        with pytest.raises(
+            kith.CorruptError, match=f"expected {len(good)} bytes .* found {len(good) + 1}"
+        ):
             kith.read_vectors(path)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package itself: stubs that tell the truth, and a module that runs on processors older than the one that built it."""
+"""The package itself: stubs that tell the truth, a module that runs on older processors too."""
 
 from __future__ import annotations
 
@@ -19,14 +19,40 @@ import kith
 from kith import _core
 
 STUBS = ast.parse((Path(kith.__file__).parent / "_core.pyi").read_text())
-IMPLICIT = {"__doc__", "__module__", "__dict__", "__weakref__", "__new__", "__init__", "__repr__", "__hash__", "__file__", "__loader__",
-            "__name__", "__package__", "__spec__", "__static_attributes__", "__firstlineno__", "_pybind11_conduit_v1_",
-            "__getstate__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__pybind11_native_enum__"}
+IMPLICIT = {
+    "__doc__",
+    "__module__",
+    "__dict__",
+    "__weakref__",
+    "__new__",
+    "__init__",
+    "__repr__",
+    "__hash__",
+    "__file__",
+    "__loader__",
+    "__name__",
+    "__package__",
+    "__spec__",
+    "__static_attributes__",
+    "__firstlineno__",
+    "_pybind11_conduit_v1_",
+    "__getstate__",
+    "__ne__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "__pybind11_native_enum__",
+}
 
 
 def names(body: list[ast.stmt]) -> set[str]:
     found = {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    return found | {node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    return found | {
+        node.target.id
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
 
 
 def test_every_attribute_has_a_stub_and_every_stub_an_attribute():
@@ -41,14 +67,22 @@ def test_every_attribute_has_a_stub_and_every_stub_an_attribute():
 
 
 def test_stubs_name_the_parameters():
-    index = next(node for node in STUBS.body if isinstance(node, ast.ClassDef) and node.name == "Index")
-    for method in (node for node in index.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("__")):
+    index = next(
+        node for node in STUBS.body if isinstance(node, ast.ClassDef) and node.name == "Index"
+    )
+    for method in (
+        node
+        for node in index.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("__")
+    ):
         if any(isinstance(d, ast.Name) and d.id == "property" for d in method.decorator_list):
             continue
         parameters = [a.arg for a in method.args.args if a.arg != "self"]
         actual = getattr(_core.Index, method.name)
         if method.name == "search":
-            assert [p for p in inspect.signature(actual).parameters if p not in ("self", "params")] == parameters
+            assert [
+                p for p in inspect.signature(actual).parameters if p not in ("self", "params")
+            ] == parameters
         else:
             signature = actual.__doc__.splitlines()[0]
             for name in parameters:
@@ -102,8 +136,13 @@ print(kith.instruction_set(), *kith.instruction_sets())
 
 def probe(command: list[str], **environment: str) -> subprocess.CompletedProcess:
     paths = os.pathsep.join([str(Path(kith.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run([*command, "-c", PROBE], env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", **environment},
-                          capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [*command, "-c", PROBE],
+        env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.mark.parametrize("name", kith.instruction_sets())
@@ -114,8 +153,12 @@ def test_every_instruction_set_can_be_forced(name):
 
 
 def test_an_unknown_instruction_set_is_an_error():
-    done = subprocess.run([sys.executable, "-c", "import kith; kith.instruction_set()"], env={**os.environ, "KITH_ARCH": "mmx"},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import kith; kith.instruction_set()"],
+        env={**os.environ, "KITH_ARCH": "mmx"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode != 0 and "mmx" in done.stderr and "baseline" in done.stderr
 
 
@@ -127,7 +170,11 @@ def test_a_processor_without_avx():
     if np.dtype(np.intp).itemsize != 8 or os.uname().machine != "x86_64":
         pytest.skip("not an x86-64 machine")
     # numpy itself must run there; where it does not, nothing can be learnt.
-    plain = subprocess.run([qemu, "-cpu", "Nehalem", sys.executable, "-c", "import numpy"], capture_output=True, text=True)
+    plain = subprocess.run(
+        [qemu, "-cpu", "Nehalem", sys.executable, "-c", "import numpy"],
+        capture_output=True,
+        text=True,
+    )
     if plain.returncode != 0:
         pytest.skip(f"numpy does not run on the emulated processor: {plain.stderr.strip()[-200:]}")
     done = probe([qemu, "-cpu", "Nehalem", sys.executable])

@@ -95,7 +95,9 @@ def test_k_beyond_the_rows(rng):
     result = index.search(base[:2], k=100, filter=mask)
     assert result.ids.shape == (2, 5) and result.counts.tolist() == [2, 2]
     assert (result.ids[:, 2:] == -1).all() and np.isposinf(result.distances[:, 2:]).all()
-    assert np.isneginf(kith.build("flat", base, metric="ip").search(base[:1], 5, filter=mask).distances[0, 2:]).all()
+    assert np.isneginf(
+        kith.build("flat", base, metric="ip").search(base[:1], 5, filter=mask).distances[0, 2:]
+    ).all()
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -122,7 +124,7 @@ def test_queries_of_other_types(rng):
         np.testing.assert_array_equal(floats.search(queries, k=1).ids.ravel(), np.arange(7))
 
 
-# --- filters ----------------------------------------------------------------------------------------------------------
+# --- filters --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -134,11 +136,20 @@ def test_filters_by_mask_and_ids(rng, metric, share):
     by_mask = index.search(queries, k=10, filter=mask)
     assert_exact(by_mask, metric, queries, base, 10, mask, rtol=1e-4, atol=1e-4)
     ids = np.flatnonzero(mask)
-    for other in (ids, ids.astype(np.int32), ids.astype(np.uint16), ids.tolist(), set(ids.tolist()), tuple(mask.tolist())):
+    for other in (
+        ids,
+        ids.astype(np.int32),
+        ids.astype(np.uint16),
+        ids.tolist(),
+        set(ids.tolist()),
+        tuple(mask.tolist()),
+    ):
         got = index.search(queries, k=10, filter=other)
         np.testing.assert_array_equal(got.ids, by_mask.ids)
         np.testing.assert_array_equal(got.counts, by_mask.counts)
-    np.testing.assert_array_equal(index.search(queries, k=10, filter=np.concatenate([ids, [-5, 10**15]])).ids, by_mask.ids)
+    np.testing.assert_array_equal(
+        index.search(queries, k=10, filter=np.concatenate([ids, [-5, 10**15]])).ids, by_mask.ids
+    )
 
 
 def test_one_filter_per_query(rng):
@@ -149,14 +160,20 @@ def test_one_filter_per_query(rng):
     masks[5] = True
     wanted = index.search(queries, k=7, filter=masks)
     assert_exact(wanted, "l2", queries, base, 7, masks, rtol=1e-4, atol=1e-4)
-    forms = [list(masks), [np.flatnonzero(m) for m in masks], [np.flatnonzero(m).tolist() for m in masks]]
+    forms = [
+        list(masks),
+        [np.flatnonzero(m) for m in masks],
+        [np.flatnonzero(m).tolist() for m in masks],
+    ]
     mixed = list(masks)
     mixed[5], mixed[2], mixed[0] = None, [], set(np.flatnonzero(masks[0]).tolist())
     for form in [*forms, mixed]:
         for threads in (1, 2):
             got = index.search(queries, k=7, filter=form, threads=threads)
             np.testing.assert_array_equal(got.ids, wanted.ids)
-    np.testing.assert_array_equal(index.search(queries, 7, filter=[None] * 8).ids, index.search(queries, 7).ids)
+    np.testing.assert_array_equal(
+        index.search(queries, 7, filter=[None] * 8).ids, index.search(queries, 7).ids
+    )
     np.testing.assert_array_equal(index.search(queries[0], 7, filter=[masks[0]]).ids, wanted.ids[0])
 
 
@@ -165,7 +182,9 @@ def test_filters_speak_ids(rng):
     ids = np.arange(20) * 3 + 100
     index = kith.build("flat", base, ids=ids)
     assert index.search(base[4], k=3, filter=[112]).ids.tolist()[:1] == [112]
-    assert index.search(base[4], k=3, filter=range(100, 110)).counts == 3  # 100, 103, 106, and 109 is cut off
+    assert (
+        index.search(base[4], k=3, filter=range(100, 110)).counts == 3
+    )  # 100, 103, 106, and 109 is cut off
     mask = np.zeros(200, bool)
     mask[[103, 106]] = True
     assert sorted(index.search(base[0], k=5, filter=mask).ids[:2].tolist()) == [103, 106]
@@ -191,7 +210,7 @@ def test_bad_filters(rng, bad, error, words):
         kith.build("flat", base).search(base[:4], filter=bad)
 
 
-# --- range search -----------------------------------------------------------------------------------------------------
+# --- range search ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -231,8 +250,14 @@ def test_range_search_of_one_vector_and_copied_radius(rng):
 
 
 def test_the_fixture(photos):
-    base, queries = kith.read_vectors(photos / "base.u8bin"), kith.read_vectors(photos / "query.u8bin")
-    truth, distance = kith.read_vectors(photos / "gt_ids.ibin"), kith.read_vectors(photos / "gt_dist.fbin")
+    base, queries = (
+        kith.read_vectors(photos / "base.u8bin"),
+        kith.read_vectors(photos / "query.u8bin"),
+    )
+    truth, distance = (
+        kith.read_vectors(photos / "gt_ids.ibin"),
+        kith.read_vectors(photos / "gt_dist.fbin"),
+    )
     index = kith.build("flat", base)
     k = truth.shape[1]
     result = index.search(queries, k=k, threads=2)

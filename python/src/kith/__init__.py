@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """kith: nearest-neighbour search over vectors.
 
-    index = kith.build("flat", base, metric="l2")     # numpy (n, d); used where it lies
-    result = index.search(queries, k=10)              # result.ids, .distances, .counts, .stats
-    index.save("base.kith"); index = kith.load("base.kith")
+index = kith.build("flat", base, metric="l2")     # numpy (n, d); used where it lies
+result = index.search(queries, k=10)              # result.ids, .distances, .counts, .stats
+index.save("base.kith"); index = kith.load("base.kith")
 """
 
 from ._api import build, from_bytes, load, verify

@@ -31,7 +31,10 @@ def _spec_with(spec: str, params: dict[str, Any]) -> str:
     """Build parameters given as keywords, appended to those in the spec string."""
     if not params:
         return spec
-    words = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in params.items()]
+    words = [
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in params.items()
+    ]
     match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^)]*)\))?(.*)", spec, re.DOTALL)
     if match is None:
         return spec  # for the parser to complain about
@@ -54,11 +57,12 @@ def build(
     """An index over the rows of `base`.
 
     spec      which index, e.g. "flat"; its parameters follow in parentheses or as keywords
-    base      (n, d) array of float32, float16, bfloat16 (ml_dtypes), int8 or uint8; for metrics hamming and jaccard
-              uint8 that numpy.packbits made. Or the path of a vector file, which is mapped, not read.
+    base      (n, d) array of float32, float16, bfloat16 (ml_dtypes), int8 or uint8; for metrics
+              hamming and jaccard uint8 that numpy.packbits made. Or the path of a vector file, which
+              is mapped, not read.
               A C-contiguous array is used where it lies: do not change it while the index lives.
-    metric    "l2" (squared; the default unless the spec says otherwise), "euclidean", "ip", "cosine", "l1", "hamming",
-              "jaccard"
+    metric    "l2" (squared; the default unless the spec says otherwise), "euclidean", "ip",
+              "cosine", "l1", "hamming", "jaccard"
     threads   how many; None: all that this process may use
     seed      the same seed and rows give the same index, whatever the number of threads
     ids       int64 (n,), not negative, all different; None: 0 .. n - 1
@@ -69,7 +73,9 @@ def build(
     if isinstance(base, (str, os.PathLike)):
         base = read_vectors(base)
     if not isinstance(spec, str):
-        raise _core.TypeMismatchError(f"spec must be a string such as 'flat', not {type(spec).__name__}")
+        raise _core.TypeMismatchError(
+            f"spec must be a string such as 'flat', not {type(spec).__name__}"
+        )
     if metric is not None and not isinstance(metric, str):
         raise _core.TypeMismatchError(f"metric must be a string such as 'l2', not {metric!r}")
     if not hasattr(seed, "__index__"):
@@ -78,13 +84,26 @@ def build(
         raise _core.InvalidArgumentError(f"seed must be between 0 and 2^64 - 1, not {seed}")
     if not isinstance(copy, (bool, np.bool_)):
         raise _core.TypeMismatchError(f"copy must be True or False, not {copy!r}")
-    return _core.build(_spec_with(spec, build_params), base, metric or "", threads, operator.index(seed), ids, bool(copy), not_finite, progress)
+    return _core.build(
+        _spec_with(spec, build_params),
+        base,
+        metric or "",
+        threads,
+        operator.index(seed),
+        ids,
+        bool(copy),
+        not_finite,
+        progress,
+    )
 
 
-def load(path: PathLike, mmap: bool = True, verify: bool = False, progress: Optional[Progress] = None) -> _core.Index:
+def load(
+    path: PathLike, mmap: bool = True, verify: bool = False, progress: Optional[Progress] = None
+) -> _core.Index:
     """The index in a file that save wrote.
 
-    mmap      map the file, so that rows are read when they are needed and shared between processes; False reads it all
+    mmap      map the file, so that rows are read when they are needed and shared between processes;
+              False reads it all
     verify    check every checksum and the meaning of every section first
     """
     return _core.load(path, mmap, verify, progress)

@@ -9,7 +9,15 @@ from ._results import RangeResult
 
 __version__: str
 
-_OneFilter = Union[NDArray[np.bool_], NDArray[np.integer[Any]], Sequence[int], Sequence[bool], set[int], frozenset[int], range]
+_OneFilter = Union[
+    NDArray[np.bool_],
+    NDArray[np.integer[Any]],
+    Sequence[int],
+    Sequence[bool],
+    set[int],
+    frozenset[int],
+    range,
+]
 _Filter = Union[_OneFilter, Sequence[Optional[_OneFilter]]]
 
 class Error(Exception):
@@ -60,10 +68,20 @@ class Result:
 
 class Index:
     def search(
-        self, queries: ArrayLike, k: int = 10, threads: Optional[int] = 1, filter: Optional[_Filter] = None, **params: Any
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        threads: Optional[int] = 1,
+        filter: Optional[_Filter] = None,
+        **params: Any,
     ) -> Result: ...
     def range_search(
-        self, queries: ArrayLike, radius: float, threads: Optional[int] = 1, filter: Optional[_Filter] = None, **params: Any
+        self,
+        queries: ArrayLike,
+        radius: float,
+        threads: Optional[int] = 1,
+        filter: Optional[_Filter] = None,
+        **params: Any,
     ) -> RangeResult: ...
     def add(
         self,
@@ -74,7 +92,9 @@ class Index:
         progress: Optional[Callable[[str, int, int], Any]] = None,
     ) -> None: ...
     def remove(self, ids: Union[int, ArrayLike]) -> None: ...
-    def save(self, path: Any, progress: Optional[Callable[[str, int, int], Any]] = None) -> None: ...
+    def save(
+        self, path: Any, progress: Optional[Callable[[str, int, int], Any]] = None
+    ) -> None: ...
     def to_bytes(self) -> bytes: ...
     def row(self, id: int) -> NDArray[Any]: ...
     def ids(self) -> NDArray[np.int64]: ...
@@ -113,7 +133,9 @@ def build(
     not_finite: str,
     progress: Optional[Callable[[str, int, int], Any]],
 ) -> Index: ...
-def load(path: Any, mmap: bool, verify: bool, progress: Optional[Callable[[str, int, int], Any]]) -> Index: ...
+def load(
+    path: Any, mmap: bool, verify: bool, progress: Optional[Callable[[str, int, int], Any]]
+) -> Index: ...
 def from_bytes(data: Any) -> Index: ...
 def verify(path: Any, progress: Optional[Callable[[str, int, int], Any]]) -> None: ...
 def kinds() -> list[str]: ...

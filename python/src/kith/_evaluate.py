@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""recall@k with the tie rule: a result counts if it is among the first k of the ground truth, or as near as the k-th of them.
+"""recall@k with the tie rule: a result counts if it is among the first k of the ground truth, or as
+near as the k-th of them.
 
-Which of several equally near rows a ground truth lists is chance; without the rule an exact search of data with
-duplicates would seem to miss some.
+Which of several equally near rows a ground truth lists is chance; without the rule an exact search
+of data with duplicates would seem to miss some.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from ._core import DimensionError, Index, NotFoundError, UnsupportedError
 
 
 def distance(metric: str, a: NDArray[Any], b: NDArray[Any]) -> float:
-    """What the metric reports, in double precision; smaller is nearer for every metric here but ip, which is negated."""
+    """What the metric reports, in double precision; ip is negated, so that smaller is nearer."""
     if metric in ("hamming", "jaccard"):
         both, either = (int(np.unpackbits(x).sum()) for x in (a & b, a | b))
-        return float(either - both) if metric == "hamming" else 1.0 - both / either if either else 0.0
+        return (
+            float(either - both) if metric == "hamming" else 1.0 - both / either if either else 0.0
+        )
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if metric == "ip":
         return -float(x @ y)
@@ -31,10 +34,14 @@ def distance(metric: str, a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(((x - y) ** 2).sum())  # l2; euclidean ranks alike
 
 
-def recall(index: Index, queries: NDArray[Any], ids: NDArray[np.int64], truth: NDArray[Any], k: int) -> float:
+def recall(
+    index: Index, queries: NDArray[Any], ids: NDArray[np.int64], truth: NDArray[Any], k: int
+) -> float:
     """Mean over queries of hits / min(k, columns of truth)."""
     if len(truth) < len(ids):
-        raise DimensionError(f"the ground truth has {len(truth)} rows, expected {len(ids)}, one for each query")
+        raise DimensionError(
+            f"the ground truth has {len(truth)} rows, expected {len(ids)}, one for each query"
+        )
     k = min(k, truth.shape[1])
     if k == 0 or len(ids) == 0:
         return 1.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RangeResult:
-    """Rows of different lengths, one after the other: query i found ids[offsets[i]:offsets[i + 1]], nearest first.
+    """Query i found ids[offsets[i]:offsets[i + 1]], nearest first: rows of different lengths.
 
     result[i] is the pair (ids, distances) of query i; len(result) is the number of queries.
     """

@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: kith build, search, info, verify, datasets, version.
 
-Tables go to the standard output, progress and errors to the standard error; with --json the standard output is one JSON object.
+Tables go to the standard output, progress and errors to the standard error; with --json the standard
+output is one JSON object.
 Exit codes: 0 done, 1 a damaged file, 2 bad usage or input, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Optional
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import kith
@@ -27,76 +24,31 @@ import kith
 from . import _core
 from ._api import usable_threads
 from ._evaluate import recall
+from ._terminal import emit, fact_table, out, progress_bar, reported, size_text
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Nearest-neighbour search over vectors.")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Nearest-neighbour search over vectors.",
+)
 datasets_app = typer.Typer(no_args_is_help=True, help="Public data sets.")
 app.add_typer(datasets_app, name="datasets")
 
-DAMAGE = (kith.CorruptError, kith.VersionError)
-
-JsonOption = typer.Option(False, "--json", help="Print one JSON object and nothing else to the standard output.")
-ThreadsOption = typer.Option(None, "--threads", "-t", min=1, help="How many threads; all by default.", show_default=False)
-DtypeOption = typer.Option(None, "--dtype", help="Convert the vectors to float32, float16, int8 or uint8.", show_default=False)
-ParamOption = typer.Option(None, "--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated.")
-
-
-def out() -> Console:
-    return Console(highlight=False)
-
-
-def err() -> Console:
-    return Console(stderr=True, highlight=False)
-
-
-def emit(as_json: bool, facts: dict[str, Any], table: Callable[[], Table]) -> None:
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        out().print(table())
-
-
-def reported(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors become one line and an exit code."""
-
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-            return
-        except kith.Error as error:
-            message, code, status = str(error), error.code, 1 if isinstance(error, DAMAGE) else 2
-        except OSError as error:
-            message, code, status = str(error), "io", 2
-        except KeyboardInterrupt:
-            message, code, status = "interrupted", "cancelled", 130
-        if kwargs.get("as_json"):
-            print(json.dumps({"error": {"code": code, "message": message}}))
-        err().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-        raise typer.Exit(status)
-
-    return wrapper
-
-
-@contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, Optional[int]], None]]:
-    """A callback for kith's progress reports, drawn on the standard error; one bar a phase."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = err()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks: dict[str, Any] = {}
-
-        def report(phase: str, done: int, total: Optional[int]) -> None:
-            if phase not in tasks:
-                tasks[phase] = progress.add_task(phase, total=total)
-            progress.update(tasks[phase], completed=done, total=total)
-
-        yield report
+JsonOption = typer.Option(
+    False, "--json", help="Print one JSON object and nothing else to the standard output."
+)
+ThreadsOption = typer.Option(
+    None, "--threads", "-t", min=1, help="How many threads; all by default.", show_default=False
+)
+DtypeOption = typer.Option(
+    None,
+    "--dtype",
+    help="Convert the vectors to float32, float16, int8 or uint8.",
+    show_default=False,
+)
+ParamOption = typer.Option(
+    None, "--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated."
+)
 
 
 def parse_params(params: Optional[list[str]]) -> dict[str, Any]:
@@ -119,46 +71,33 @@ def read_rows(path: str, dataset: str, limit: Optional[int], dtype: Optional[str
     if dtype is None:
         return rows
     if dtype not in ("float32", "float16", "int8", "uint8"):
-        raise kith.InvalidArgumentError(f"--dtype must be float32, float16, int8 or uint8, not '{dtype}'")
+        raise kith.InvalidArgumentError(
+            f"--dtype must be float32, float16, int8 or uint8, not '{dtype}'"
+        )
     return rows.astype(dtype)
-
-
-def size_text(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-
-
-def fact_table(title: str, facts: dict[str, Any]) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False, title_style="bold")
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        if isinstance(value, float):
-            text = f"{value:,.6g}"
-        elif isinstance(value, int) and not isinstance(value, bool):
-            text = f"{value:,}"
-        elif isinstance(value, list):
-            text = ", ".join(str(x["name"]) if isinstance(x, dict) else str(x) for x in value) or "none"
-        else:
-            text = str(value)
-        table.add_row(name.replace("_", " "), escape(text))
-    return table
 
 
 @app.command()
 @reported
 def build(
     spec: str = typer.Argument(..., help="Which index, e.g. flat."),
-    base: str = typer.Argument(..., help="The vectors: .npy, .fvecs, .bvecs, .fbin, .f16bin, .u8bin, .i8bin or file.hdf5[:train]."),
+    base: str = typer.Argument(
+        ...,
+        help="The vectors: .npy, .fvecs, .bvecs, .fbin, .f16bin, .u8bin, .i8bin, .hdf5[:train].",
+    ),
     output: Path = typer.Argument(..., help="The index file to write."),
-    metric: Optional[str] = typer.Option(None, "--metric", "-m", help="l2 (the default), euclidean, ip, cosine, l1, hamming or jaccard."),
+    metric: Optional[str] = typer.Option(
+        None,
+        "--metric",
+        "-m",
+        help="l2 (the default), euclidean, ip, cosine, l1, hamming or jaccard.",
+    ),
     threads: Optional[int] = ThreadsOption,
     seed: int = typer.Option(0, "--seed", min=0),
     param: Optional[list[str]] = ParamOption,
-    limit: Optional[int] = typer.Option(None, "--limit", min=0, help="Take the first so many rows only."),
+    limit: Optional[int] = typer.Option(
+        None, "--limit", min=0, help="Take the first so many rows only."
+    ),
     dtype: Optional[str] = DtypeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -166,7 +105,15 @@ def build(
     rows = read_rows(base, "train", limit, dtype)
     with progress_bar() as report:
         start = time.perf_counter()
-        index = kith.build(spec, rows, metric=metric, threads=threads, seed=seed, progress=report, **parse_params(param))
+        index = kith.build(
+            spec,
+            rows,
+            metric=metric,
+            threads=threads,
+            seed=seed,
+            progress=report,
+            **parse_params(param),
+        )
         built = time.perf_counter()
         index.save(output, progress=report)
         saved = time.perf_counter()
@@ -184,7 +131,12 @@ def build(
 
 
 def run_search(
-    index: kith.Index, queries: np.ndarray, k: int, threads: Optional[int], batch: int, params: dict[str, Any]
+    index: kith.Index,
+    queries: np.ndarray,
+    k: int,
+    threads: Optional[int],
+    batch: int,
+    params: dict[str, Any],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int], float]:
     """Ids, distances, counts, summed statistics, and the seconds spent in search."""
     columns = min(k, index.size)
@@ -212,7 +164,12 @@ def neighbour_table(ids: np.ndarray, distances: np.ndarray, counts: np.ndarray, 
         table.add_column(name, justify="right")
     for query in range(min(show, len(ids))):
         for rank in range(int(counts[query])):
-            table.add_row(str(query) if rank == 0 else "", str(rank + 1), str(ids[query, rank]), f"{distances[query, rank]:.6g}")
+            table.add_row(
+                str(query) if rank == 0 else "",
+                str(rank + 1),
+                str(ids[query, rank]),
+                f"{distances[query, rank]:.6g}",
+            )
         table.add_section()
     return table
 
@@ -221,27 +178,44 @@ def neighbour_table(ids: np.ndarray, distances: np.ndarray, counts: np.ndarray, 
 @reported
 def search(
     index: str = typer.Argument(..., help="An index file."),
-    queries: str = typer.Argument(..., help="The queries, in any format that build reads; of .hdf5 the data set test."),
+    queries: str = typer.Argument(
+        ..., help="The queries, in any format that build reads; of .hdf5 the data set test."
+    ),
     k: int = typer.Option(10, "-k", help="How many neighbours."),
     threads: Optional[int] = ThreadsOption,
     ground_truth: Optional[str] = typer.Option(
-        None, "--gt", help="True neighbours (.ivecs, .ibin, .npy, or neighbors of .hdf5): prints recall@k; rows as near as the k-th count."
+        None,
+        "--gt",
+        help="True neighbours (.ivecs, .ibin, .npy, or neighbors of .hdf5): prints recall@k; "
+        "rows as near as the k-th count.",
     ),
-    output: Optional[str] = typer.Option(None, "--out", "-o", help="Write the ids: .npy, .ivecs or .ibin."),
-    distances_output: Optional[str] = typer.Option(None, "--out-distances", help="Write the distances: .npy, .fvecs or .fbin."),
+    output: Optional[str] = typer.Option(
+        None, "--out", "-o", help="Write the ids: .npy, .ivecs or .ibin."
+    ),
+    distances_output: Optional[str] = typer.Option(
+        None, "--out-distances", help="Write the distances: .npy, .fvecs or .fbin."
+    ),
     param: Optional[list[str]] = ParamOption,
-    limit: Optional[int] = typer.Option(None, "--limit", min=0, help="Take the first so many queries only."),
+    limit: Optional[int] = typer.Option(
+        None, "--limit", min=0, help="Take the first so many queries only."
+    ),
     dtype: Optional[str] = DtypeOption,
     batch: int = typer.Option(1000, "--batch", min=1, help="Queries searched at once."),
-    show: int = typer.Option(1, "--show", min=0, help="Print the neighbours of the first so many queries."),
-    mmap: bool = typer.Option(True, "--mmap/--no-mmap", help="Map the index file, or read it all first."),
+    show: int = typer.Option(
+        1, "--show", min=0, help="Print the neighbours of the first so many queries."
+    ),
+    mmap: bool = typer.Option(
+        True, "--mmap/--no-mmap", help="Map the index file, or read it all first."
+    ),
     as_json: bool = JsonOption,
 ) -> None:
     """Search an index file for the nearest neighbours of every query of a file."""
     rows = read_rows(queries, "test", limit, dtype)
     truth = kith.read_vectors(ground_truth, dataset="neighbors") if ground_truth else None
     opened = kith.load(index, mmap=mmap)
-    ids, distances, counts, stats, seconds = run_search(opened, rows, k, threads, batch, parse_params(param))
+    ids, distances, counts, stats, seconds = run_search(
+        opened, rows, k, threads, batch, parse_params(param)
+    )
     facts: dict[str, Any] = {
         "spec": opened.spec,
         "rows": opened.size,
@@ -267,13 +241,19 @@ def search(
         return
     if show and len(rows):
         out().print(neighbour_table(ids, distances, counts, show))
-    shown = {f"recall@{k}" if name == "recall" else name: value for name, value in facts.items() if name != "stats"}
+    shown = {
+        f"recall@{k}" if name == "recall" else name: value
+        for name, value in facts.items()
+        if name != "stats"
+    }
     out().print(fact_table("search", shown))
 
 
 @app.command()
 @reported
-def info(index: str = typer.Argument(..., help="An index file."), as_json: bool = JsonOption) -> None:
+def info(
+    index: str = typer.Argument(..., help="An index file."), as_json: bool = JsonOption
+) -> None:
     """Say what an index file holds."""
     opened = kith.load(index)
     facts: dict[str, Any] = {
@@ -294,25 +274,43 @@ def info(index: str = typer.Argument(..., help="An index file."), as_json: bool 
 
 @app.command()
 @reported
-def verify(index: str = typer.Argument(..., help="An index file."), as_json: bool = JsonOption) -> None:
+def verify(
+    index: str = typer.Argument(..., help="An index file."), as_json: bool = JsonOption
+) -> None:
     """Read a whole index file and check every checksum and what it means. Exit code 1: damaged."""
     with progress_bar() as report:
         start = time.perf_counter()
         kith.verify(index, progress=report)
         seconds = time.perf_counter() - start
-    facts: dict[str, Any] = {"file": index, "file_bytes": os.path.getsize(index), "intact": True, "seconds": seconds}
+    facts: dict[str, Any] = {
+        "file": index,
+        "file_bytes": os.path.getsize(index),
+        "intact": True,
+        "seconds": seconds,
+    }
     if as_json:
         print(json.dumps(facts))
     else:
-        out().print(f"[green]intact[/]: {escape(index)} ({size_text(facts['file_bytes'])}, {seconds:.3f} s)", soft_wrap=True)
+        out().print(
+            f"[green]intact[/]: {escape(index)} ({size_text(facts['file_bytes'])}, {seconds:.3f} s)",
+            soft_wrap=True,
+        )
 
 
 @datasets_app.command("get")
 @reported
 def datasets_get(
     name: str = typer.Argument(..., help="Which set; kith datasets list names them."),
-    directory: Path = typer.Option(Path("datasets"), "--out", "--dir", "-d", help="Where to put it; the set gets a folder of its own."),
-    url: Optional[str] = typer.Option(None, "--url", help="A mirror with the publisher's file names."),
+    directory: Path = typer.Option(
+        Path("datasets"),
+        "--out",
+        "--dir",
+        "-d",
+        help="Where to put it; the set gets a folder of its own.",
+    ),
+    url: Optional[str] = typer.Option(
+        None, "--url", help="A mirror with the publisher's file names."
+    ),
     as_json: bool = JsonOption,
 ) -> None:
     """Download a public data set and check it."""
@@ -339,16 +337,33 @@ def datasets_list(as_json: bool = JsonOption) -> None:
     from . import datasets
 
     facts: dict[str, Any] = {
-        spec.name: {"metric": spec.metric, "rows": spec.base[0], "dim": spec.base[1], "queries": spec.query[0], "url": spec.url}
+        spec.name: {
+            "metric": spec.metric,
+            "rows": spec.base[0],
+            "dim": spec.base[1],
+            "queries": spec.query[0],
+            "url": spec.url,
+        }
         for spec in datasets.DATASETS.values()
     }
 
     def table() -> Table:
         made = Table(title="public data sets", title_justify="left", title_style="bold")
         for column in ("name", "metric", "rows", "dim", "queries", "url"):
-            made.add_column(column, justify="right" if column in ("rows", "dim", "queries") else "left", overflow="fold")
+            made.add_column(
+                column,
+                justify="right" if column in ("rows", "dim", "queries") else "left",
+                overflow="fold",
+            )
         for name, spec in facts.items():
-            made.add_row(name, spec["metric"], f"{spec['rows']:,}", str(spec["dim"]), f"{spec['queries']:,}", spec["url"])
+            made.add_row(
+                name,
+                spec["metric"],
+                f"{spec['rows']:,}",
+                str(spec["dim"]),
+                f"{spec['queries']:,}",
+                spec["url"],
+            )
         return made
 
     emit(as_json, facts, table)
@@ -382,7 +397,13 @@ def print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    show_version: bool = typer.Option(False, "--version", callback=print_version, is_eager=True, help="Print the version and exit."),
+    show_version: bool = typer.Option(
+        False,
+        "--version",
+        callback=print_version,
+        is_eager=True,
+        help="Print the version and exit.",
+    ),
 ) -> None:
     pass
 

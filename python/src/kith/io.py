@@ -8,7 +8,8 @@
 | .fbin .f16bin .u8bin .i8bin .ibin | int32 n, int32 d, then n * d float32, float16, uint8, int8 or int32 |
 | .hdf5 .h5 | ann-benchmarks: data sets train, test, neighbors, distances; "file.hdf5:train" names one |
 
-Reading maps the file (HDF5 excepted), so that a file larger than memory opens at once; the arrays are read-only.
+Reading maps the file (HDF5 excepted), so that a file larger than memory opens at once; the arrays
+are read-only.
 """
 
 from __future__ import annotations
@@ -22,11 +23,22 @@ from typing import Any, Iterator, Optional, Union
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import CorruptError, DimensionError, FileError, FileMissingError, InvalidArgumentError, TypeMismatchError
+from ._core import (
+    CorruptError,
+    DimensionError,
+    FileError,
+    FileMissingError,
+    InvalidArgumentError,
+    TypeMismatchError,
+)
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-VECS: dict[str, np.dtype[Any]] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
+VECS: dict[str, np.dtype[Any]] = {
+    ".fvecs": np.dtype("<f4"),
+    ".bvecs": np.dtype("u1"),
+    ".ivecs": np.dtype("<i4"),
+}
 BINS: dict[str, np.dtype[Any]] = {
     ".fbin": np.dtype("<f4"),
     ".f16bin": np.dtype("<f2"),
@@ -51,8 +63,9 @@ def split_path(path: PathLike) -> tuple[Path, Optional[str]]:
 def read_vectors(path: PathLike, dataset: str = "train") -> NDArray[Any]:
     """The rows of a vector file, (n, d), mapped where the format allows it.
 
-    `dataset` is the HDF5 data set taken when the path does not name one. Raises FileError, CorruptError (truncated or
-    inconsistent files, with the expected and the actual number of bytes) or InvalidArgumentError (unknown ending).
+    `dataset` is the HDF5 data set taken when the path does not name one. Raises
+    FileError, CorruptError (truncated or inconsistent files, with the expected and the actual
+    number of bytes) or InvalidArgumentError (unknown ending).
     """
     file, named = split_path(path)
     suffix = file.suffix.lower()
@@ -60,7 +73,9 @@ def read_vectors(path: PathLike, dataset: str = "train") -> NDArray[Any]:
         if suffix in HDF5:
             return _read_hdf5(file, named or dataset)
         if suffix not in SUFFIXES:
-            raise InvalidArgumentError(f"{file}: unknown ending '{suffix}'; known: {', '.join(SUFFIXES)}")
+            raise InvalidArgumentError(
+                f"{file}: unknown ending '{suffix}'; known: {', '.join(SUFFIXES)}"
+            )
         if file.is_dir():
             raise FileError(f"{file}: is a directory, expected a file")
         if suffix == ".npy":
@@ -73,8 +88,9 @@ def read_vectors(path: PathLike, dataset: str = "train") -> NDArray[Any]:
 def write_vectors(path: PathLike, array: ArrayLike) -> None:
     """Writes (n, d) rows in the format that the ending of `path` names, atomically.
 
-    The elements must be of the format's type already: float32 for .fvecs and .fbin, uint8 for .bvecs and .u8bin, and so on; integers
-    that fit become int32 for .ivecs and .ibin. HDF5 is read only.
+    The elements must be of the format's type already: float32 for .fvecs and .fbin, uint8
+    for .bvecs and .u8bin, and so on; integers that fit become int32 for .ivecs and .ibin. HDF5 is
+    read only.
     """
     file = Path(os.fspath(path))
     suffix = file.suffix.lower()
@@ -82,7 +98,9 @@ def write_vectors(path: PathLike, array: ArrayLike) -> None:
     if rows.ndim != 2:
         raise DimensionError(f"rows must be of shape (n, d), not {rows.shape}")
     if suffix not in (".npy", *VECS, *BINS):
-        raise InvalidArgumentError(f"{file}: cannot write '{suffix}'; known: {', '.join(('.npy', *VECS, *BINS))}")
+        raise InvalidArgumentError(
+            f"{file}: cannot write '{suffix}'; known: {', '.join(('.npy', *VECS, *BINS))}"
+        )
     if suffix != ".npy":
         rows = _as_stored(rows, VECS.get(suffix) or BINS[suffix], suffix)
     with _os_errors(file), _atomic(file) as out:
@@ -105,9 +123,13 @@ def _as_stored(rows: NDArray[Any], dtype: np.dtype[Any], suffix: str) -> NDArray
     if dtype.kind == "i" and dtype.itemsize == 4 and rows.dtype.kind in "iu":
         limits = np.iinfo(np.int32)
         if rows.size and not (limits.min <= rows.min() and rows.max() <= limits.max):
-            raise InvalidArgumentError(f"{suffix} holds int32; values run from {rows.min()} to {rows.max()}")
+            raise InvalidArgumentError(
+                f"{suffix} holds int32; values run from {rows.min()} to {rows.max()}"
+            )
         return rows.astype(dtype)
-    raise TypeMismatchError(f"{suffix} holds {dtype.name}, not {rows.dtype.name}; convert with array.astype('{dtype.name}')")
+    raise TypeMismatchError(
+        f"{suffix} holds {dtype.name}, not {rows.dtype.name}; convert with array.astype('{dtype.name}')"
+    )
 
 
 @contextlib.contextmanager
@@ -191,13 +213,19 @@ def _read_vecs(file: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _check_vecs_heads(file: Path, raw: NDArray[np.uint8], dim: int) -> None:
-    step = -(-len(raw) // HEADS_CHECKED)  # all of them, unless that would read much of a very large file
+    step = -(
+        -len(raw) // HEADS_CHECKED
+    )  # all of them, unless that would read much of a very large file
     for first in range(0, len(raw), 65536 * step):
-        heads = np.ascontiguousarray(raw[first : first + 65536 * step : step, :4]).view("<i4").ravel()
+        heads = (
+            np.ascontiguousarray(raw[first : first + 65536 * step : step, :4]).view("<i4").ravel()
+        )
         wrong = np.flatnonzero(heads != dim)
         if wrong.size:
             row = first + int(wrong[0]) * step
-            raise CorruptError(f"{file}: row {row} says {heads[wrong[0]]} dimensions, expected {dim}")
+            raise CorruptError(
+                f"{file}: row {row} says {heads[wrong[0]]} dimensions, expected {dim}"
+            )
 
 
 def _read_hdf5(file: Path, name: str) -> NDArray[Any]:
@@ -209,11 +237,17 @@ def _read_hdf5(file: Path, name: str) -> NDArray[Any]:
         with h5py.File(file, "r") as root:
             if name not in root or not isinstance(root[name], h5py.Dataset):
                 known = ", ".join(key for key in root if isinstance(root[key], h5py.Dataset))
-                raise InvalidArgumentError(f"{file}: no data set '{name}'; it holds: {known or 'none'}")
+                raise InvalidArgumentError(
+                    f"{file}: no data set '{name}'; it holds: {known or 'none'}"
+                )
             data = root[name]
             if data.ndim != 2:
-                raise DimensionError(f"{file}:{name}: expected an array (n, d), found shape {data.shape}")
+                raise DimensionError(
+                    f"{file}:{name}: expected an array (n, d), found shape {data.shape}"
+                )
             array: NDArray[Any] = data[:]
             return array
     except OSError as error:
-        raise CorruptError(f"{file}: not an intact HDF5 file of {file.stat().st_size} bytes: {error}") from error
+        raise CorruptError(
+            f"{file}: not an intact HDF5 file of {file.stat().st_size} bytes: {error}"
+        ) from error
