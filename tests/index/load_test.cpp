@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "kith/any/registry.hpp"
 #include "kith/index/flat.hpp"
 #include "kith/index/keyed.hpp"
 #include "support/catch.hpp"
@@ -102,12 +103,29 @@ TEST_CASE("a section that is not known is refused, unless it says that it may be
     CHECK(load_flat([](SectionWriter& w) { w.add_text("tombstones", "x", section_optional); }).size() == 5);
     // Known by name, but to be understood in a way that came later.
     check_error(ErrorCode::version, {"'params'"}, [] { load_flat([](SectionWriter& w) { w.add_text("params", "", 1u << 16); }); });
+    check_error(ErrorCode::version, {"'rows'"}, [] {
+        SectionWriter writer({.kind = "flat", .space = "l2/f32", .count = 5, .dim = 1});
+        writer.add("rows", std::span(points), 1u << 31);
+        Keyed<Flat<Line>>::load(open(writer));
+    });
     // Another space's section is as unknown as any other.
     const std::vector<float> norms(5);
     check_error(ErrorCode::version, {"'inverse_norms'"}, [&] { load_flat([&](SectionWriter& w) { w.add("inverse_norms", std::span(norms)); }); });
     // What the index itself adds is known to it, and only to it.
     CHECK(load<Tuned<Line>>([](SectionWriter&) {}).size() == 5);
     check_error(ErrorCode::version, {"'tuning'"}, [] { load_flat([](SectionWriter& w) { w.add_text("tuning", "x"); }); });
+}
+
+TEST_CASE("a file of a kind or space that is not known is refused by name", "[load]") {
+    const auto any = [](std::string kind, std::string space) {
+        return [=] {
+            SectionWriter writer({.kind = kind, .space = space, .count = 5, .dim = 1});
+            AnyIndex::load(open(writer));
+        };
+    };
+    check_error(ErrorCode::unsupported, {"b.kith", "'hnsw9'", "known: flat"}, any("hnsw9", "l2/f32"));
+    check_error(ErrorCode::unsupported, {"b.kith", "'l9'", "known: l2"}, any("flat", "l9/f32"));
+    check_error(ErrorCode::unsupported, {"b.kith", "hamming/f32"}, any("flat", "hamming/f32"));
 }
 
 TEST_CASE("known sections as a span", "[load]") {

@@ -200,11 +200,14 @@ inline AnyIndex AnyIndex::build(std::string_view text, AnyMatrix rows, const Bui
 }
 
 inline AnyIndex AnyIndex::load(const SectionReader& reader) {
-    std::unique_ptr<detail::AnyModel> model;
-    detail::with_index_type(reader.info().kind, reader.info().space, [&](auto type) {
-        model = detail::load_model<typename decltype(type)::type>(reader);
-    });
-    return AnyIndex(std::move(model));
+    std::unique_ptr<detail::AnyModel> (*load_as)(const SectionReader&) = nullptr;
+    try {
+        detail::with_index_type(reader.info().kind, reader.info().space,
+                                [&](auto type) { load_as = &detail::load_model<typename decltype(type)::type>; });
+    } catch (const Error& error) {  // names from a file are not the caller's arguments
+        fail(ErrorCode::unsupported, reader.name(), ": ", error.what());
+    }
+    return AnyIndex(load_as(reader));
 }
 
 inline AnyIndex AnyIndex::load(const std::filesystem::path& path, const LoadOptions& options, const Progress& progress) {

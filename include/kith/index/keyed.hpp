@@ -159,19 +159,24 @@ public:
     static Keyed load(const SectionReader& reader)
         requires Persistable<I>
     {
+        using S = typename I::space_type;
         reader.require_kind(I::kind);
-        I index = I::load(reader, load_params(reader));
-        if (reader.info().space != index.space().label())
-            fail(ErrorCode::type_mismatch, reader.name(), " holds rows of ", reader.info().space, ", expected ",
-                 index.space().label());
+        if constexpr (requires { S::type_label(); }) require_space(reader, S::type_label());
         std::vector<std::string_view> known = I::section_names();
         known.insert(known.end(), {"params", "ids", "next_id"});
         reader.require_known(known);
+        I index = I::load(reader, load_params(reader));
+        require_space(reader, index.space().label());
         IdMap ids = IdMap::load(reader, index.size());
         return Keyed(std::move(index), std::move(ids));
     }
 
 private:
+    static void require_space(const SectionReader& reader, std::string_view label) {
+        if (reader.info().space != label)
+            fail(ErrorCode::type_mismatch, reader.name(), " holds rows of ", reader.info().space, ", expected ", label);
+    }
+
     /// Parameters that the file does not name have their defaults; one that is not known is a newer writer's.
     static auto load_params(const SectionReader& reader)
         requires Persistable<I>

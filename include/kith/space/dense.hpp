@@ -270,8 +270,6 @@ public:
     }
     static DenseSpace load(const SectionReader& reader, M metric) {
         const FileInfo& info = reader.info();
-        if (info.space != type_label())
-            fail(ErrorCode::type_mismatch, reader.name(), " holds rows of ", info.space, ", expected ", type_label());
         const std::uint64_t cols = info.dim / dims_per_element<T>;
         if (cols == 0 || info.dim % dims_per_element<T> != 0)
             fail(ErrorCode::corrupt, reader.name(), ": ", info.dim, " dimensions are no whole ", name(element_traits<T>::type), " row");

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Any bytes as an index: opened, loaded, validated, searched, changed, saved and loaded again. They are tried as they are and, so that the
+// checksums do not hide what lies behind them, once more with those of header and table put right. Nothing but kith::Error may come out;
+// what loads must be safe to use whether it validates or not, and must survive being saved.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "kith/any/registry.hpp"
+
+namespace {
+
+using namespace kith;  // NOLINT
+
+constexpr std::size_t most_elements = 1 << 16;  // of a query: a file of no rows may claim billions of dimensions
+
+void require(bool right) {
+    if (!right) std::abort();
+}
+
+void search(const AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
+    const AnyMatrix query{index.element_type(), zeros.data(), 1, index.dim(), index.dim()};
+    const auto near = index.search(query, 3);
+    require(near.count(0) == std::min<std::size_t>(3, index.size()));
+    const AnyMatrix five{index.element_type(), zeros.data(), 5, index.dim(), index.dim()};
+    require(index.search(five, 3).count(4) == near.count(0));
+    const auto context = index.context();
+    const auto within = index.range_search(query, 1.0, {}, {}, inline_executor(), *context);
+    require(within.ids.size() <= index.size());
+    const BitsetView nothing;
+    require(index.search(query, 3, {}, std::span(&nothing, 1)).count(0) == 0);
+}
+
+AnyIndex reload(const std::vector<std::byte>& bytes) {
+    auto buffer = std::make_shared<AlignedBuffer<std::byte>>(bytes.size());
+    std::copy(bytes.begin(), bytes.end(), buffer->begin());
+    return AnyIndex::load(SectionReader(buffer->span(), "saved", buffer, Checksums::verify));
+}
+
+void change(AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
+    if (index.size() > 0) {
+        std::vector<Id> ids(index.size());
+        index.copy_ids(ids);
+        index.remove(std::vector<Id>{ids[0]});
+        require(!index.contains(ids[0]));
+    }
+    index.add({index.element_type(), zeros.data(), 1, index.dim(), index.dim()});
+}
+
+void use(AnyIndex index) {
+    try {
+        index.validate("fuzz");
+    } catch (const Error&) {
+    }
+    const auto bytes = index.to_bytes();
+    require(reload(bytes).to_bytes() == bytes);
+    if (index.dim() > most_elements) return;
+    const std::vector<std::uint64_t> zeros(5 * index.dim() + 8);  // of any element type
+    search(index, zeros);
+    try {
+        change(index, zeros);
+    } catch (const Error&) {  // no ids may be left above the largest
+    }
+    search(index, zeros);
+}
+
+void open(std::span<const std::byte> bytes, Checksums checksums) {
+    try {
+        use(AnyIndex::load(SectionReader(bytes, "fuzz", {}, checksums)));
+    } catch (const Error&) {
+    }
+}
+
+void seal(std::span<std::byte> bytes) {
+    FileHeader header;
+    if (bytes.size() < sizeof header) return;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    header.magic = file_magic;
+    header.byte_order = file_byte_order;
+    header.version_major = 1;
+    header.file_size = bytes.size();
+    const std::size_t table =
+        std::min<std::size_t>(std::size_t{header.section_count} * sizeof(SectionEntry), bytes.size() - sizeof header);
+    header.table_crc = crc32c(bytes.subspan(sizeof header, table));
+    header.header_crc = crc32c(std::as_bytes(std::span(&header, 1)).first(offsetof(FileHeader, header_crc)));
+    std::memcpy(bytes.data(), &header, sizeof header);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    AlignedBuffer<std::byte> buffer(size);
+    if (size != 0) std::memcpy(buffer.data(), data, size);
+    open(buffer.span(), Checksums::verify);
+    seal(buffer.span());
+    open(buffer.span(), Checksums::skip);
+    return 0;
+}
