@@ -150,7 +150,8 @@ TEST_CASE("adding and removing by id agrees with a dictionary") {
     for (const auto& c : combinations()) {
         const std::size_t d = 12;
         const auto pool = Vectors::whole(c.type, 300, d, 9);
-        auto index = build(c, pool.slice(0, 50).rows == 50 ? Vectors::whole(c.type, 50, d, 9) : pool);
+        const auto start = Vectors::whole(c.type, 50, d, 9);  // borrowed until the first change: must outlive it
+        auto index = build(c, start);
         std::vector<std::pair<Id, std::size_t>> model;  // id -> row of the pool (the first 50 rows are the pool's)
         for (std::size_t i = 0; i < 50; ++i) model.emplace_back(static_cast<Id>(i), i);
         const Random random(11);
