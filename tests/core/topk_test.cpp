@@ -2,7 +2,6 @@
 #include "kith/core/topk.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -107,7 +106,7 @@ TEST_CASE("NaN counts as infinitely far, and infinitely far rows are results too
         check_topk(hits, k, {});
         check_topk(hits, k, {8, 7, 6, 5, 4, 3, 2, 1, 0});
     }
-    std::array<Hit<float>, 3> storage;
+    std::vector<Hit<float>> storage(3);
     TopK<float> nearest{std::span<Hit<float>>(storage)};
     for (const Slot slot : {5u, 2u, 9u, 1u}) nearest.offer(slot, nan);
     const auto found = nearest.sorted();
