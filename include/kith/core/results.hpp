@@ -57,9 +57,9 @@ public:
 
     std::size_t queries() const noexcept { return queries_; }
     std::size_t k() const noexcept { return k_; }
-    std::span<const Id> ids(std::size_t query) const noexcept { return {&ids_[query * k_], counts_[query]}; }
+    std::span<const Id> ids(std::size_t query) const noexcept { return {ids_.data() + query * k_, counts_[query]}; }
     std::span<const float> distances(std::size_t query) const noexcept {
-        return {&distances_[query * k_], counts_[query]};
+        return {distances_.data() + query * k_, counts_[query]};
     }
     std::size_t count(std::size_t query) const noexcept { return counts_[query]; }
 
