@@ -90,12 +90,12 @@ run_part() {
     printf '%-12s' "$part"
     ("part_$part") >"$log" 2>&1 || status=$?
     case "$status" in
-        0) line="passed" ;;
+        0) line="passed$(grep -hoE '^[0-9]+% tests passed.*|[0-9]+ passed.* in [0-9.]+s' "$log" | sed 's/^/: /')" ;;
         "$skip_status") line="$(tail -n 1 "$log")" ;;
         *) line="FAILED" ;;
     esac
     printf '%s (%d s)\n' "$line" $((SECONDS - started))
-    [[ "$status" -eq 0 || "$status" -eq "$skip_status" ]] && return 0
+    [[ "$status" -eq 0 || "$status" -eq "$skip_status" ]] && return "$status"
     # The steps of a build that went well say nothing about what went wrong.
     grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|Re-checking)' "$log" | tail -n 150 | sed 's/^/    /'
     return 1
@@ -105,18 +105,26 @@ main() {
     mkdir -p "$logs"
     local parts=("$@") failed=() part
     [[ ${#parts[@]} -eq 0 ]] && parts=("${all_parts[@]}")
+    local passed=0 skipped=0 status
     for part in "${parts[@]}"; do
         if ! declare -F "part_$part" >/dev/null; then
             echo "unknown part '$part'; the parts are: ${all_parts[*]}" >&2
             exit 2
         fi
-        run_part "$part" || failed+=("$part")
+        status=0
+        run_part "$part" || status=$?
+        case "$status" in
+            0) passed=$((passed + 1)) ;;
+            "$skip_status") skipped=$((skipped + 1)) ;;
+            *) failed+=("$part") ;;
+        esac
     done
     if [[ ${#failed[@]} -gt 0 ]]; then
         echo "FAILED: ${failed[*]} (logs in $logs)"
-        exit 1
     fi
-    echo "all parts passed in $SECONDS s"
+    echo "parts of the test suite, in $SECONDS s:"
+    echo "$passed passed, ${#failed[@]} failed, $skipped skipped"
+    [[ ${#failed[@]} -eq 0 ]]
 }
 
 main "$@"
