@@ -3,6 +3,9 @@
 # Flags of this project's own programs (tests, benchmarks, examples); nothing here reaches a consumer of kith::kith.
 if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
     add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+    if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+        add_compile_options(-Wno-sign-conversion)  # which -Wconversion means to clang, but not to GCC
+    endif()
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
         add_compile_options(-Wno-restrict)  # fires on "text" + std::string (GCC bug 105651)
     endif()
