@@ -5,12 +5,12 @@
 //
 // Each figure is the best of many short batches, so that a busy machine costs repetitions and not truth. One multiply-add is two
 // operations, for integers too. bench_kernels [table]: the table to measure, by default the best.
-#include <chrono>
 #include <cstdio>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "peak.hpp"
 #include "kith/core/buffer.hpp"
 #include "kith/core/random.hpp"
 #include "kith/simd/kernels.hpp"
@@ -38,60 +38,7 @@ using namespace kith::simd;
 
 volatile float sink;
 
-/// Seconds for one call of f, the best of many batches of at least 40 microseconds.
-template <class F>
-double seconds(F f) {
-    using Clock = std::chrono::steady_clock;
-    const auto time = [&](std::size_t calls) {
-        const auto start = Clock::now();
-        for (std::size_t i = 0; i < calls; ++i) f();
-        return std::chrono::duration<double>(Clock::now() - start).count();
-    };
-    std::size_t calls = 1;
-    while (time(calls) < 40e-6) calls *= 2;
-    double best = std::numeric_limits<double>::max();
-    for (int batch = 0; batch < 400; ++batch) {
-        const double t = time(calls) / static_cast<double>(calls);
-        if (t < best) best = t;
-    }
-    return best;
-}
-
-constexpr std::size_t peak_rounds = 512;
-constexpr std::size_t peak_chains = 12;
-
-// A loop of independent multiply-adds on registers alone. It is written in assembler so that no compiler can improve on it.
-// clang-format off
-#if defined(KITH_SIMD_X86)
-#define KITH_BENCH_FMA(I, R) "vfmadd231ps %%" R "0, %%" R "0, %%" R #I "\n\t"
-#define KITH_BENCH_MUL_ADD(I, R) "movaps %%xmm0, %%xmm1\n\tmulps %%xmm0, %%xmm1\n\taddps %%xmm0, %%xmm" #I "\n\t"
-#else
-#define KITH_BENCH_FMLA(I, R) "fmla v" #I ".4s, v0.4s, v0.4s\n\t"
-#endif
-#define KITH_BENCH_TWELVE(STEP, R) STEP(2, R) STEP(3, R) STEP(4, R) STEP(5, R) STEP(6, R) STEP(7, R) \
-    STEP(8, R) STEP(9, R) STEP(10, R) STEP(11, R) STEP(12, R) STEP(13, R)
-#define KITH_BENCH_CLOBBERS(R) R "0", R "1", R "2", R "3", R "4", R "5", R "6", R "7", R "8", R "9", R "10", R "11", R "12", R "13"
-
-double measure_peak([[maybe_unused]] const KernelTable& table) {
-    double width = 4.0;
-    double time = 0.0;
-#if defined(KITH_SIMD_X86)
-    const std::string name = table.name;
-    if (name.rfind("avx512", 0) == 0) {
-        width = 16.0;
-        time = seconds([] { for (std::size_t i = 0; i < peak_rounds; ++i) asm volatile(KITH_BENCH_TWELVE(KITH_BENCH_FMA, "zmm") : : : KITH_BENCH_CLOBBERS("xmm")); });
-    } else if (name == "avx2") {
-        width = 8.0;
-        time = seconds([] { for (std::size_t i = 0; i < peak_rounds; ++i) asm volatile(KITH_BENCH_TWELVE(KITH_BENCH_FMA, "ymm") : : : KITH_BENCH_CLOBBERS("xmm")); });
-    } else {
-        time = seconds([] { for (std::size_t i = 0; i < peak_rounds; ++i) asm volatile(KITH_BENCH_TWELVE(KITH_BENCH_MUL_ADD, "xmm") : : : KITH_BENCH_CLOBBERS("xmm")); });
-    }
-#else
-    time = seconds([] { for (std::size_t i = 0; i < peak_rounds; ++i) asm volatile(KITH_BENCH_TWELVE(KITH_BENCH_FMLA, "v") : : : KITH_BENCH_CLOBBERS("v")); });
-#endif
-    return 2.0 * width * static_cast<double>(peak_chains * peak_rounds) / time;
-}
-// clang-format on
+using kith_bench::best_seconds;
 
 constexpr std::size_t dims[] = {128, 768, 1536};
 
@@ -133,10 +80,10 @@ void bench_scan(const char* name, const DistanceKernels<T, D>& kernels, double p
         const RowsRef<T> rows{data.data(), dim, dim, norms.data()};
         const double operations = 2.0 * static_cast<double>(dim * count);
         const double run =
-            operations / seconds([&] { kernels.run(query.data(), rows, 0, count, out.data()); });
+            operations / best_seconds([&] { kernels.run(query.data(), rows, 0, count, out.data()); });
         const double gather =
             operations /
-            seconds([&] { kernels.gather(query.data(), rows, slots.data(), count, out.data()); });
+            best_seconds([&] { kernels.gather(query.data(), rows, slots.data(), count, out.data()); });
         std::printf(
             "%-10s d=%-5zu rows=%-3zu run %6.1f GOP/s %5.2f of peak   gather %6.1f GOP/s %5.2f of "
             "peak\n",
@@ -156,13 +103,13 @@ void bench_float_tile(const FloatTile& tile, double peak) {
         for (std::size_t j = 0; j < tile.lanes; ++j) threshold[j] = -1e30f;
         std::vector<TileHit> hits(count * tile.lanes);
         tile.pack(queries.data(), dim, tile.lanes, dim, panel.data());
-        const double t = seconds([&] {
+        const double t = best_seconds([&] {
             sink = static_cast<float>(tile.score(panel.data(), dim, data.data(), dim, count,
                                                  scale.data(), bias.data(), threshold.data(),
                                                  hits.data()));
         });
         const double pack =
-            seconds([&] { tile.pack(queries.data(), dim, tile.lanes, dim, panel.data()); });
+            best_seconds([&] { tile.pack(queries.data(), dim, tile.lanes, dim, panel.data()); });
         const double rate = 2.0 * static_cast<double>(dim * count * tile.lanes) / t;
         std::printf(
             "tile f32   d=%-5zu rows=%-3zu %6.1f GOP/s %5.2f of peak   pack %.2f ns an element\n",
@@ -186,15 +133,15 @@ void bench_integer_tile(const char* name, const IntegerTile<T>& tile, double pea
         AlignedBuffer<unsigned char> panel(tile.panel_bytes(dim));
         std::vector<TileHit> hits(count * tile.lanes);
         tile.pack(queries.data(), dim, tile.lanes, dim, panel.data());
-        const double t = seconds([&] {
+        const double t = best_seconds([&] {
             sink = static_cast<float>(tile.score(panel.data(), dim, data.data(), dim, count, -2,
                                                  bias.data(), threshold.data(), hits.data()));
         });
-        const double prepare = seconds([&] {
+        const double prepare = best_seconds([&] {
             tile.prepare_rows(data.data(), dim, count, dim, correction.data(), norms.data());
         });
         const double pack =
-            seconds([&] { tile.pack(queries.data(), dim, tile.lanes, dim, panel.data()); });
+            best_seconds([&] { tile.pack(queries.data(), dim, tile.lanes, dim, panel.data()); });
         const double rate = 2.0 * static_cast<double>(dim * count * tile.lanes) / t;
         std::printf(
             "%-10s d=%-5zu rows=%-3zu %6.1f GOP/s %5.2f of FMA peak   pack %.2f ns, prepare_rows "
@@ -212,7 +159,7 @@ void bench_one(const char* name, const DistanceKernels<T, D>& kernels, [[maybe_u
         const std::size_t length = std::is_same_v<T, Bits8> ? dim / 8 : dim;
         const AlignedBuffer<T> a = elements<T>(length), b = elements<T>(length, 5000);
         const double ours =
-            seconds([&] { sink = static_cast<float>(kernels.one(a.data(), b.data(), length)); });
+            best_seconds([&] { sink = static_cast<float>(kernels.one(a.data(), b.data(), length)); });
         std::printf("one %-12s d=%-5zu %7.2f ns", name, dim, ours * 1e9);
 #if defined(KITH_BENCH_SIMSIMD)
         simsimd_kernel_punned_t kernel = nullptr;
@@ -224,7 +171,7 @@ void bench_one(const char* name, const DistanceKernels<T, D>& kernels, [[maybe_u
             const auto peer =
                 reinterpret_cast<simsimd_metric_dense_punned_t>(reinterpret_cast<void*>(kernel));
             simsimd_distance_t result = 0;
-            const double theirs = seconds([&] {
+            const double theirs = best_seconds([&] {
                 peer(a.data(), b.data(), length, &result);
                 sink = static_cast<float>(result);
             });
@@ -252,7 +199,7 @@ constexpr int peer_l2 = 0, peer_dot = 0, peer_hamming = 0, peer_jaccard = 0, pee
 int main(int argc, char** argv) {
     const KernelTable* named = argc > 1 ? find_table(argv[1]) : nullptr;
     const KernelTable& t = named != nullptr ? *named : kernels();
-    const double peak = measure_peak(t);
+    const double peak = kith_bench::multiply_add_peak(t);
     std::printf("kernels %s, multiply-add peak %.1f GOP/s\n", t.name, peak * 1e-9);
 
     bench_scan("l2 f32", t.l2_f32, peak);
@@ -282,5 +229,5 @@ int main(int argc, char** argv) {
     bench_one("dot u8", t.dot_u8, peer_dot, peer_u8);
     bench_one("hamming b1", t.hamming_b1, peer_hamming, peer_b8);
     bench_one("jaccard b1", t.jaccard_b1, peer_jaccard, peer_b8);
-    std::printf("multiply-add peak at the end %.1f GOP/s\n", measure_peak(t) * 1e-9);
+    std::printf("multiply-add peak at the end %.1f GOP/s\n", kith_bench::multiply_add_peak(t) * 1e-9);
 }
