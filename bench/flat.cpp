@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "peak.hpp"
@@ -21,16 +22,34 @@ using namespace kith;
 
 volatile float sink;
 
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+template <class F>
+double seconds(F run) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 template <class F>
 double median_seconds(int repetitions, F run) {
     std::vector<double> times;
+    for (int i = 0; i < repetitions; ++i) times.push_back(seconds(run));
+    return median(times);
+}
+
+template <class F, class G>
+std::pair<double, double> median_seconds_in_turn(int repetitions, F first, G second) {
+    std::vector<double> a;
+    std::vector<double> b;
     for (int i = 0; i < repetitions; ++i) {
-        const auto start = std::chrono::steady_clock::now();
-        run();
-        times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        a.push_back(seconds(first));
+        b.push_back(seconds(second));
     }
-    std::sort(times.begin(), times.end());
-    return times[times.size() / 2];
+    return {median(a), median(b)};
 }
 
 /// Sixteen independent sums: memory is the limit, not the adds.
@@ -45,7 +64,7 @@ float plain_sum(const float* x, std::size_t n) {
 }
 
 template <class M, class T>
-void bench(const char* name, const AlignedBuffer<T>& base, std::size_t dim, double sum_bandwidth, double peak) {
+void bench(const char* name, const AlignedBuffer<T>& base, std::size_t dim, double peak) {
     using Space = DenseSpace<M, T>;
     using Query = typename Space::query_type;
     const std::size_t rows = base.size() / dim;
@@ -61,13 +80,16 @@ void bench(const char* name, const AlignedBuffer<T>& base, std::size_t dim, doub
     Results results(batch, 10);
     const ResultView out = results.view();
     std::size_t next = 0;
-    const double one = median_seconds(21, [&] {
-        const ResultView first{out.ids.slice(0, 1), out.distances.slice(0, 1), out.counts};
-        index.search(all.slice(next++ % batch, 1), 10, {}, {}, inline_executor(), scratch, first);
-    });
+    // In turn, as the bandwidth of a shared machine comes and goes.
+    const auto [sum, one] = median_seconds_in_turn(
+        21, [&] { sink = plain_sum(reinterpret_cast<const float*>(base.data()), base.size() * sizeof(T) / sizeof(float)); },
+        [&] {
+            const ResultView first{out.ids.slice(0, 1), out.distances.slice(0, 1), out.counts};
+            index.search(all.slice(next++ % batch, 1), 10, {}, {}, inline_executor(), scratch, first);
+        });
     const double bandwidth = static_cast<double>(base.size() * sizeof(T)) / one;
     std::printf("%-10s  one query %5.1f GB/s, %4.2f of a plain sum  |  of the f32 peak, in batches of", name, bandwidth * 1e-9,
-                bandwidth / sum_bandwidth);
+                sum / one);
     for (const std::size_t size : {std::size_t{4}, std::size_t{8}, std::size_t{16}, std::size_t{32}, batch}) {
         const ResultView some{out.ids.slice(0, size), out.distances.slice(0, size), out.counts};
         const double time =
@@ -92,13 +114,11 @@ int main(int argc, char** argv) {
         base[i] = static_cast<float>(bytes[i]);
     }
     const double peak = kith_bench::multiply_add_peak(simd::kernels());
-    const double sum = static_cast<double>(base.size() * sizeof(float)) /
-                       median_seconds(21, [&] { sink = plain_sum(base.data(), base.size()); });
-    std::printf("%zu x %zu, kernels %s, one thread: multiply-add peak %.1f GFLOP/s, plain sum %.1f GB/s\n", rows, dim,
-                simd::kernels().name, peak * 1e-9, sum * 1e-9);
-    bench<L2>("l2 f32", base, dim, sum, peak);
-    bench<InnerProduct>("ip f32", base, dim, sum, peak);
-    bench<Cosine>("cosine f32", base, dim, sum, peak);
-    bench<L2>("l2 u8", bytes, dim, sum, peak);
-    bench<InnerProduct>("ip u8", bytes, dim, sum, peak);
+    std::printf("%zu x %zu, kernels %s, one thread: multiply-add peak %.1f GFLOP/s\n", rows, dim, simd::kernels().name,
+                peak * 1e-9);
+    bench<L2>("l2 f32", base, dim, peak);
+    bench<InnerProduct>("ip f32", base, dim, peak);
+    bench<Cosine>("cosine f32", base, dim, peak);
+    bench<L2>("l2 u8", bytes, dim, peak);
+    bench<InnerProduct>("ip u8", bytes, dim, peak);
 }
