@@ -134,8 +134,13 @@ SearchStats search_batch(const I& index, MatrixView<const query_of<I>> queries, 
     const auto workers = scratch.workers(executor.workers());
     std::size_t grain = 1;
     if constexpr (BlockSearchable<I>) {
-        constexpr std::size_t most = 1024;  // queries whose panels and heaps still fit in a second-level cache
-        if (nq >= I::min_block) grain = std::clamp((nq + workers.size() - 1) / workers.size(), I::min_block, most);
+        // Queries whose panels and heaps still fit in a second-level cache; fewer where k asks for large heaps.
+        constexpr std::size_t most = 1024;
+        constexpr std::size_t heap_bytes = std::size_t{64} << 20;
+        const std::size_t room = heap_bytes / (sizeof(Hit<distance_of<I>>) * std::max(capacity, std::size_t{1}));
+        if (nq >= I::min_block)
+            grain = std::min(std::clamp((nq + workers.size() - 1) / workers.size(), I::min_block, most),
+                             std::max(room, std::size_t{1}));
     }
     executor.run(nq, grain, [&](std::size_t begin, std::size_t end, std::size_t which) {
         auto& worker = workers[which];
