@@ -83,7 +83,7 @@ part_arm() {
 }
 
 # The Python package, installed as a user installs it, and its tests.
-part_python() { scripts/python_env.sh && build/.venv/bin/python -m pytest -q python/tests; }
+part_python() { scripts/python_env.sh && build/.venv/bin/python -m pytest python/tests; }
 
 run_part() {
     local part="$1" log="$logs/$1.log" status=0 started=$SECONDS line
