@@ -34,6 +34,17 @@ concept Scorer = requires(const S& scorer, Slot slot, std::span<const Slot> slot
     { scorer.run(slot, count, out) };
 };
 
+namespace detail {
+
+template <class S>
+concept BindsQueries = requires(const S& space, std::span<const typename S::query_type> query) {
+    { space.scorer(query) } -> Scorer;
+} || requires(const S& space, std::span<const typename S::query_type> query, typename S::scorer_scratch& scratch) {
+    { space.scorer(query, scratch) } -> Scorer;
+};
+
+}  // namespace detail
+
 template <class S>
 concept Space = std::movable<S> && requires(const S& space, std::span<const typename S::query_type> query,
                                             std::span<typename S::query_type> row, Slot a, Slot b, double number) {
@@ -44,12 +55,46 @@ concept Space = std::movable<S> && requires(const S& space, std::span<const type
     { space.label() } -> std::same_as<std::string>;       // "l2/f32": goes in files, specs and messages
     { space.row_bytes() } -> std::same_as<std::size_t>;   // read to score one row
     { space.memory_bytes() } -> std::same_as<std::size_t>;  // everything it holds or borrows
-    { space.scorer(query) } -> Scorer;
+    requires detail::BindsQueries<S>;                     // space.scorer(query), or scorer(query, scratch): see bind_query
     { space.distance(a, b) } -> std::same_as<typename S::distance_type>;
     { space.read_query(a, row) };                         // a stored row as a query
     { space.report(number) } -> std::same_as<double>;     // internal distance -> the user's number
     { space.internal(number) } -> std::same_as<double>;   // and back
 };
+
+/// What a space needs to remember of one bound query (a quantised copy, a table); empty for spaces that score the query as it is.
+struct NoScorerScratch {};
+
+namespace detail {
+
+template <class S>
+struct ScorerScratch {
+    using type = NoScorerScratch;
+};
+template <class S>
+    requires requires { typename S::scorer_scratch; }
+struct ScorerScratch<S> {
+    using type = typename S::scorer_scratch;
+};
+
+}  // namespace detail
+
+/// Reusable memory for bind_query: grows to the largest query it served and then allocates nothing more.
+template <class S>
+using scorer_scratch_of = typename detail::ScorerScratch<S>::type;
+
+/// space.scorer(query), or space.scorer(query, scratch) where the space keeps something of the query; both must outlive the scorer.
+template <Space S>
+auto bind_query(const S& space, std::span<const typename S::query_type> query, [[maybe_unused]] scorer_scratch_of<S>& scratch) {
+    if constexpr (requires { typename S::scorer_scratch; }) return space.scorer(query, scratch);
+    else return space.scorer(query);
+}
+
+/// Asks memory for what scoring a row will read; a hint, and nothing at all where the space has none to give.
+template <Space S>
+void prefetch_row([[maybe_unused]] const S& space, [[maybe_unused]] Slot slot) noexcept {
+    if constexpr (requires { space.prefetch(slot); }) space.prefetch(slot);
+}
 
 /// Rows can be added at the end (slots are dense), overwritten by another row, and dropped from the end.
 template <class S>
