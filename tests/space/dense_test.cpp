@@ -166,13 +166,25 @@ TEST_CASE("rows that are appended, moved and cut off take what is kept beside th
         space.own_rows();
         space.move_row(59, 3);
         space.truncate(30);
+        space.overwrite(7, view_of<T>(rows)[40]);
         Vectors left = first_rows(rows, 30);
-        for (std::size_t col = 0; col < 20; ++col) left.set(3, col, rows.value(59, col));
+        for (std::size_t col = 0; col < 20; ++col) {
+            left.set(3, col, rows.value(59, col));
+            left.set(7, col, rows.value(40, col));
+        }
         check_scorer(space, left, 3);
         CHECK_NOTHROW(space.validate("here"));
         const S fresh(Rows<T>::copy(view_of<T>(left)));
         if constexpr (S::keeps_factors)
             for (Slot slot = 0; slot < 30; ++slot) CHECK(*space.factors().row(slot) == *fresh.factors().row(slot));
+        S borrowed(Rows<T>::borrow(view_of<T>(rows).slice(0, 10)));
+        borrowed.overwrite(9, view_of<T>(rows)[50]);  // into a copy: the caller's row 9 stays
+        check_scorer(space, left, 7);
+        CHECK(std::memcmp(borrowed.rows().row(9), view_of<T>(rows).row(50), 20 * sizeof(T)) == 0);
+        CHECK(std::memcmp(view_of<T>(rows).row(9), view_of<T>(rows).row(50), 20 * sizeof(T)) != 0);
+        check_error(ErrorCode::dimension_mismatch, {"20", "19"}, [&] { borrowed.overwrite(0, view_of<T>(rows)[1].first(19)); });
+        check_error(ErrorCode::invalid_argument, {"10"}, [&] { borrowed.overwrite(10, view_of<T>(rows)[1]); });
+        CHECK_NOTHROW(borrowed.validate("here"));
         space.truncate(0);
         CHECK(space.size() == 0);
         space.append(view_of<T>(rows).slice(0, 5));

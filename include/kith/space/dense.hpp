@@ -259,6 +259,18 @@ public:
         if constexpr (keeps_factors) factors_.overwrite(to, factors_.view()[from]);
     }
 
+    /// The row at `slot` becomes `row`: a vacant slot gets a row again. Strong guarantee; after own_rows() only a wrong length fails.
+    void overwrite(Slot slot, std::span<const T> row) {
+        if constexpr (keeps_factors) {
+            factors_.make_owned();
+            rows_.overwrite(slot, row);
+            const factor_type factor = factor_of(rows_.row(slot));
+            factors_.overwrite(slot, {&factor, 1});
+        } else {
+            rows_.overwrite(slot, row);
+        }
+    }
+
     void truncate(std::size_t size) {
         rows_.truncate(size);
         if constexpr (keeps_factors) factors_.truncate(std::min(size, factors_.rows()));

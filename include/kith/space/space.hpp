@@ -96,11 +96,12 @@ void prefetch_row([[maybe_unused]] const S& space, [[maybe_unused]] Slot slot) n
     if constexpr (requires { space.prefetch(slot); }) space.prefetch(slot);
 }
 
-/// Rows can be added at the end (slots are dense), overwritten by another row, and dropped from the end.
+/// Rows can be added at the end (slots are dense), replaced by a given or by another row, and dropped from the end.
 template <class S>
 concept GrowableSpace = Space<S> && requires(S& space, typename S::rows_view rows, Slot from, Slot to, std::size_t n) {
     { space.append(rows) };
-    { space.own_rows() };  // no longer borrowed or mapped: after it, the two below cannot fail
+    { space.overwrite(to, rows[0]) };  // one given row; Error{dimension_mismatch} where it has another length
+    { space.own_rows() };  // no longer borrowed or mapped: after it, overwriting, moving and truncating cannot run out of memory
     { space.move_row(from, to) };
     { space.truncate(n) };
 };
