@@ -125,6 +125,22 @@ public:
     }
     void append(std::span<const T> row) { append(MatrixView<const T>(row.data(), 1, row.size())); }
 
+    /// Rows of `value` in every element, up to `count` of them in all.
+    void extend(std::size_t count, T value) {
+        if (count <= rows_) return;
+        if (count > max_rows)
+            fail(ErrorCode::invalid_argument, "expected at most ", max_rows, " rows, got ", count);
+        if (is_borrowed() || count > capacity())
+            reallocate(rows_ == 0 ? count
+                                  : std::max(count, std::min(rows_ + rows_ / 2, max_rows)));
+        for (std::size_t i = rows_; i < count; ++i)
+            std::fill_n(buffer_.data() + i * stride_, cols_, value);
+        rows_ = count;
+    }
+
+    /// The row, to be written. Only rows that are owned (make_owned) have one.
+    T* own_row(Slot slot) noexcept { return buffer_.data() + std::size_t{slot} * stride_; }
+
     /// Replaces a row.
     void overwrite(Slot slot, std::span<const T> row) {
         check(slot);

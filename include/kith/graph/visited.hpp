@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// VisitedSet: which slots a walk has seen. One bit a slot (a million slots fit in a second-level cache), cleared by undoing what was set, so
+// that a walk costs what it visits and not what there is.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "kith/core/bitset.hpp"
+#include "kith/core/buffer.hpp"
+#include "kith/core/types.hpp"
+
+namespace kith {
+
+class VisitedSet {
+public:
+    /// Nothing seen of `slots` slots, but that those in `hidden` count as seen already.
+    void begin(std::size_t slots, BitsetView hidden = {}) {
+        const std::size_t words = (slots + 63) / 64;
+        if (words > words_.size()) {
+            words_.reserve_discarding(words + words / 2);
+            touched_.clear();
+            dirty_ = 0;
+        }
+        clear();
+        if (hidden.size() != 0) {
+            dirty_ = std::min(words, hidden.word_count());
+            std::memcpy(words_.data(), hidden.words(), dirty_ * sizeof(std::uint64_t));
+        }
+    }
+
+    /// Marks a slot; true if it was not marked. slot < slots.
+    bool insert(Slot slot) noexcept {
+        std::uint64_t& word = words_[slot / 64];
+        const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+        if ((word & bit) != 0) return false;
+        word |= bit;
+        touched_.push_back(slot);
+        return true;
+    }
+
+    bool contains(Slot slot) const noexcept { return ((words_[slot / 64] >> (slot % 64)) & 1u) != 0; }
+
+    /// Asks memory for a slot's word.
+    void prefetch(Slot slot) const noexcept { __builtin_prefetch(words_.data() + slot / 64); }
+
+    /// In the order in which they were marked.
+    const std::vector<Slot>& touched() const noexcept { return touched_; }
+
+private:
+    void clear() noexcept {
+        if (dirty_ != 0) {
+            std::memset(words_.data(), 0, words_.size() * sizeof(std::uint64_t));
+        } else {
+            for (const Slot slot : touched_) words_[slot / 64] = 0;
+        }
+        dirty_ = 0;
+        touched_.clear();
+    }
+
+    AlignedBuffer<std::uint64_t> words_;
+    std::vector<Slot> touched_;
+    std::size_t dirty_ = 0;  // words that were copied from hidden slots
+};
+
+}  // namespace kith

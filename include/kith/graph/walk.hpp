@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The walk: one best-first search for every graph (Malkov and Yashunin 2018, algorithm 2; "GreedySearch" in Subramanya et al. 2019). It pops the nearest node that
+// was not expanded and asks a navigator to expand it, until the pool holds nothing else. What expanding means is the navigator's:
+//
+//   LinkNavigator       reads the node's links and scores those not seen before (exact rows or codes)
+//   FilteredNavigator   the same, but only what the filter allows enters the pool; where few neighbours are allowed it looks through the others at
+//                       theirs (two hops; Patel et al. 2024, "ACORN"), so that the filter steers the walk
+//   PackedNavigator     (graph/packed.hpp) reads a row that holds its neighbours' codes and estimates 32 distances in one pass
+//
+// Every navigator skips links past the number of slots, so that a walk over a damaged or hostile file stays inside it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "kith/core/results.hpp"
+#include "kith/filter/filter.hpp"
+#include "kith/graph/links.hpp"
+#include "kith/graph/pool.hpp"
+#include "kith/graph/visited.hpp"
+#include "kith/space/space.hpp"
+
+namespace kith {
+
+/// What one worker needs to remember of a walk.
+template <Space S>
+struct WalkScratch {
+    using Distance = typename S::distance_type;
+
+    VisitedSet visited;
+    CandidatePool<Distance> pool;
+    std::vector<Slot> slots;          // about to be scored
+    std::vector<Slot> passed;         // neighbours that the filter does not allow
+    AlignedBuffer<Distance> distances;
+    scorer_scratch_of<S> scorer;
+};
+
+template <class N, class D>
+concept Navigator = requires(N& navigator, Slot slot, CandidatePool<D>& pool) {
+    { navigator.expand(slot, pool) };
+};
+
+/// Expands until every candidate of the pool was; returns how many it expanded.
+template <class D, Navigator<D> N>
+std::uint64_t walk(N& navigator, CandidatePool<D>& pool) {
+    std::uint64_t hops = 0;
+    for (; pool.has_next(); ++hops) navigator.expand(pool.pop(), pool);
+    return hops;
+}
+
+/// NaN counts as infinitely far, like everywhere.
+template <class D>
+D sane(D distance) noexcept {
+    if constexpr (std::is_floating_point_v<D>) {
+        if (distance != distance) return farthest<D>();
+    }
+    return distance;
+}
+
+template <Space S, class ScorerType>
+class LinkNavigator {
+public:
+    using Distance = typename S::distance_type;
+
+    /// slots: how many there are. The visited set of the scratch must have begun.
+    LinkNavigator(const S& space, const Layer& layer, std::size_t slots, const ScorerType& scorer, WalkScratch<S>& scratch)
+        : space_(space), layer_(layer), slots_(slots), scorer_(scorer), scratch_(scratch) {
+        if (scratch_.slots.size() < layer.degree()) scratch_.slots.resize(layer.degree());
+        scratch_.distances.reserve_discarding(layer.degree());
+    }
+
+    /// Puts a first candidate into the pool.
+    void enter(Slot slot, CandidatePool<Distance>& pool) {
+        if (slot >= slots_ || !scratch_.visited.insert(slot)) return;
+        pool.offer(slot, sane(scorer_(slot)));
+        ++scored_;
+    }
+
+    void expand(Slot node, CandidatePool<Distance>& pool) {
+        const Slot* const row = layer_.row(node);
+        if (row == nullptr) return;
+        Slot* const fresh = scratch_.slots.data();
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < layer_.degree() && row[i] < slots_; ++i) {
+            if (!scratch_.visited.insert(row[i])) continue;
+            prefetch_row(space_, row[i]);
+            fresh[count++] = row[i];
+        }
+        score(count, pool);
+    }
+
+    std::uint64_t scored() const noexcept { return scored_; }
+
+private:
+    void score(std::size_t count, CandidatePool<Distance>& pool) {
+        const Slot* const fresh = scratch_.slots.data();
+        Distance* const distances = scratch_.distances.data();
+        scorer_.gather({fresh, count}, distances);
+        scored_ += count;
+        for (std::size_t i = 0; i < count; ++i) pool.offer(fresh[i], sane(distances[i]));
+        if (pool.has_next()) layer_.prefetch(pool.next());
+    }
+
+    const S& space_;
+    const Layer layer_;
+    const std::size_t slots_;
+    const ScorerType& scorer_;
+    WalkScratch<S>& scratch_;
+    std::uint64_t scored_ = 0;
+};
+
+template <Space S, class ScorerType, Filter F>
+class FilteredNavigator {
+public:
+    using Distance = typename S::distance_type;
+
+    FilteredNavigator(const S& space, const Layer& layer, std::size_t slots, const ScorerType& scorer, const F& filter,
+                      WalkScratch<S>& scratch)
+        : space_(space), layer_(layer), slots_(slots), scorer_(scorer), filter_(filter), scratch_(scratch) {
+        if (scratch_.slots.size() < layer.degree()) scratch_.slots.resize(layer.degree());
+        scratch_.distances.reserve_discarding(layer.degree());
+    }
+
+    /// An entry point is walked from whether it is allowed or not; who reads the pool asks the filter again.
+    void enter(Slot slot, CandidatePool<Distance>& pool) {
+        if (slot >= slots_ || !scratch_.visited.insert(slot)) return;
+        pool.offer(slot, sane(scorer_(slot)));
+        ++scored_;
+    }
+
+    void expand(Slot node, CandidatePool<Distance>& pool) {
+        scratch_.passed.clear();
+        std::size_t count = look(node, 0, true);
+        for (const Slot through : scratch_.passed) {
+            if (count == layer_.degree()) break;
+            count = look(through, count, false);
+        }
+        Distance* const distances = scratch_.distances.data();
+        scorer_.gather({scratch_.slots.data(), count}, distances);
+        scored_ += count;
+        for (std::size_t i = 0; i < count; ++i) pool.offer(scratch_.slots[i], sane(distances[i]));
+    }
+
+    std::uint64_t scored() const noexcept { return scored_; }
+
+private:
+    /// Adds the allowed neighbours of a node to those about to be scored; remembers the others to look through, at the first hop.
+    std::size_t look(Slot node, std::size_t count, bool first) {
+        const Slot* const row = layer_.row(node);
+        if (row == nullptr) return count;
+        for (std::size_t i = 0; i < layer_.degree() && count < layer_.degree() && row[i] < slots_; ++i) {
+            if (filter_.allows(row[i])) {
+                if (!scratch_.visited.insert(row[i])) continue;
+                prefetch_row(space_, row[i]);
+                scratch_.slots[count++] = row[i];
+            } else if (first && scratch_.visited.insert(row[i])) {
+                layer_.prefetch(row[i]);
+                scratch_.passed.push_back(row[i]);
+            }
+        }
+        return count;
+    }
+
+    const S& space_;
+    const Layer layer_;
+    const std::size_t slots_;
+    const ScorerType& scorer_;
+    const F& filter_;
+    WalkScratch<S>& scratch_;
+    std::uint64_t scored_ = 0;
+};
+
+/// Greedy descent with a pool of one: algorithm 2 with ef = 1, as algorithm 5 uses it above the base layer. Moves `at` to the nearest node found.
+template <Space S, class ScorerType>
+SearchStats descend(const Layer& layer, std::size_t slots, const ScorerType& scorer, WalkScratch<S>& scratch, Slot& at,
+                    typename S::distance_type& distance) {
+    SearchStats stats;
+    if (scratch.slots.size() < layer.degree()) scratch.slots.resize(layer.degree());
+    scratch.distances.reserve_discarding(layer.degree());
+    for (bool moved = true; moved;) {
+        moved = false;
+        const Slot* const row = layer.row(at);
+        if (row == nullptr) break;
+        std::size_t count = 0;
+        while (count < layer.degree() && row[count] < slots) ++count;
+        scorer.gather({row, count}, scratch.distances.data());
+        stats.distances += count;
+        ++stats.hops;
+        for (std::size_t i = 0; i < count; ++i) {
+            if (!(scratch.distances[i] < distance)) continue;
+            distance = scratch.distances[i];
+            at = row[i];
+            moved = true;
+        }
+    }
+    return stats;
+}
+
+}  // namespace kith
