@@ -50,6 +50,7 @@ public:
         std::array<Distance, 256> distances;
         std::array<Slot, 256> slots;
         [[no_unique_address]] typename Tiles<S>::type tile;
+        [[no_unique_address]] scorer_scratch_of<S> scorer;
         AlignedBuffer<simd::TileHit> hits;
     };
 
@@ -66,7 +67,7 @@ public:
     template <Filter F, Collector C>
     SearchStats search(std::span<const Query> query, const NoParams&, const F& filter, scratch_type& scratch,
                        C& collector) const {
-        const auto scorer = space_.scorer(query);
+        const auto scorer = bind_query(space_, query, scratch.scorer);
         if constexpr (F::trivial) {
             return scan(scorer, filter, scratch, collector, 0, size());
         } else {
@@ -204,7 +205,7 @@ private:
         for (std::size_t first = 0; first < size(); first += block_rows()) {
             const std::size_t last = std::min(size(), first + block_rows());
             for (std::size_t j = 0; j < queries.rows(); ++j)
-                stats += scan(space_.scorer(queries[j]), AllowAll{}, scratch, nearest[j], first, last);
+                stats += scan(bind_query(space_, queries[j], scratch.scorer), AllowAll{}, scratch, nearest[j], first, last);
         }
         return stats;
     }
