@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kith/simd/bit_kernels.hpp"
+#include "kith/simd/block_kernels.hpp"
 #include "kith/simd/finite.hpp"
 #include "kith/simd/float_kernels.hpp"
 #include "kith/simd/integer_kernels.hpp"
@@ -43,6 +44,8 @@ constexpr KernelTable make_table() noexcept {
     t.tile_f32 = float_tile<Arch>();
     t.tile_i8 = integer_tile<Arch, int8_t>();
     t.tile_u8 = integer_tile<Arch, uint8_t>();
+
+    t.estimate32 = &BlockEstimate<Arch>::estimate32;
 
     t.widen_f16 = &Widen<Arch, Half>::widen;
     t.widen_bf16 = &Widen<Arch, BFloat16>::widen;

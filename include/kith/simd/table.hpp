@@ -126,6 +126,17 @@ struct KernelTable {
     IntegerTile<std::int8_t> tile_i8;
     IntegerTile<std::uint8_t> tile_u8;
 
+    /// 32 vectors at once, from 4-bit codes laid out as simd/block_kernels.hpp says:
+    ///   out[i] = (base + add[i]) + rescale[i] * (scale * s_i + offset),   s_i = sum over g of table[16 g + code(g, i)]
+    /// Returns the vectors with out[i] < bound, vector i in bit i; a NaN on either side counts as below. codes and table have 16
+    /// bytes a group, add, rescale and out 32 elements; groups is a multiple of 4, at most 2^16. s_i is exact; compiled without
+    /// contraction (kith::kernels), all instruction sets give the same bits. A place with add = infinity and rescale = 0 is infinitely
+    /// far: how a block of fewer than 32 vectors is filled up.
+    std::uint32_t (*estimate32)(const std::uint8_t* codes, const std::uint8_t* table,
+                                std::size_t groups, const BFloat16* add, const BFloat16* rescale,
+                                float base, float scale, float offset, float bound,
+                                float* out) noexcept = nullptr;
+
     /// Widens n elements, for blocks of half-precision rows on their way to the float tile.
     void (*widen_f16)(const Half* from, std::size_t n, float* to) noexcept = nullptr;
     void (*widen_bf16)(const BFloat16* from, std::size_t n, float* to) noexcept = nullptr;

@@ -34,6 +34,7 @@ struct Isa<arch::Avx2> {
     static constexpr std::size_t tile_rows = 6;
     static constexpr bool has_integer_tile = true;
     static constexpr bool byte_products = false;
+    static constexpr bool byte_lookup = true;
 
     static KITH_SIMD_INLINE F zero() noexcept { return F(_mm256_setzero_ps()); }
     static KITH_SIMD_INLINE F broadcast(float x) noexcept { return F(_mm256_set1_ps(x)); }
@@ -179,7 +180,36 @@ struct Isa<arch::Avx2> {
             acc.v, _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256()))};
     }
 
+    static KITH_SIMD_INLINE I lookup(I tables, I x) noexcept {
+        return {_mm256_shuffle_epi8(tables.v, x.v)};
+    }
+    static KITH_SIMD_INLINE I low_nibbles(I x) noexcept {
+        return {_mm256_and_si256(x.v, _mm256_set1_epi8(0x0F))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles(I x) noexcept {
+        return low_nibbles({_mm256_srli_epi16(x.v, 4)});
+    }
+    static KITH_SIMD_INLINE I add_u16(I a, I b) noexcept { return {_mm256_add_epi16(a.v, b.v)}; }
+    static KITH_SIMD_INLINE I add_high_bytes(I a, I x) noexcept {
+        return {_mm256_add_epi16(a.v, _mm256_srli_epi16(x.v, 8))};
+    }
+    static KITH_SIMD_INLINE I without_high_bytes(I a, I high) noexcept {
+        return {_mm256_sub_epi16(a.v, _mm256_slli_epi16(high.v, 8))};
+    }
+    static KITH_SIMD_INLINE void store_sums(std::uint16_t* to, I a, I b, I c, I d) noexcept {
+        store_bytes(to, sum_lanes(a, b));
+        store_bytes(to + 16, sum_lanes(c, d));
+    }
+    static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {
+        return F(_mm256_cvtepi32_ps(
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))));
+    }
+
 private:
+    static KITH_SIMD_INLINE I sum_lanes(I a, I b) noexcept {
+        return {_mm256_add_epi16(_mm256_blend_epi32(a.v, b.v, 0xF0),
+                                 _mm256_permute2x128_si256(a.v, b.v, 0x21))};
+    }
     static KITH_SIMD_INLINE __m128i tail(const unsigned char* p, std::size_t n) noexcept {
         const Words16 w = load_tail16<Arch>(p, n);
         return _mm_set_epi64x(static_cast<long long>(w.high), static_cast<long long>(w.low));

@@ -41,6 +41,7 @@ struct Avx512Isa {
     static constexpr std::size_t tile_rows = 12;
     static constexpr bool has_integer_tile = true;
     static constexpr bool byte_products = false;
+    static constexpr bool byte_lookup = true;
 
     static KITH_SIMD_INLINE F zero() noexcept { return F(_mm512_setzero_ps()); }
     static KITH_SIMD_INLINE F broadcast(float x) noexcept { return F(_mm512_set1_ps(x)); }
@@ -182,6 +183,33 @@ struct Avx512Isa {
             acc.v, _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512()))};
     }
 
+    static KITH_SIMD_INLINE I lookup(I tables, I x) noexcept {
+        return {_mm512_shuffle_epi8(tables.v, x.v)};
+    }
+    static KITH_SIMD_INLINE I low_nibbles(I x) noexcept {
+        return {_mm512_and_si512(x.v, _mm512_set1_epi8(0x0F))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles(I x) noexcept {
+        return low_nibbles({_mm512_srli_epi16(x.v, 4)});
+    }
+    static KITH_SIMD_INLINE I add_u16(I a, I b) noexcept { return {_mm512_add_epi16(a.v, b.v)}; }
+    static KITH_SIMD_INLINE I add_high_bytes(I a, I x) noexcept {
+        return {_mm512_add_epi16(a.v, _mm512_srli_epi16(x.v, 8))};
+    }
+    static KITH_SIMD_INLINE I without_high_bytes(I a, I high) noexcept {
+        return {_mm512_sub_epi16(a.v, _mm512_slli_epi16(high.v, 8))};
+    }
+    static KITH_SIMD_INLINE void store_sums(std::uint16_t* to, I a, I b, I c, I d) noexcept {
+        const __m512i ab = sum_halves(a.v, b.v);
+        const __m512i cd = sum_halves(c.v, d.v);
+        store_bytes(to, {_mm512_add_epi16(_mm512_shuffle_i32x4(ab, cd, 0x88),
+                                          _mm512_shuffle_i32x4(ab, cd, 0xDD))});
+    }
+    static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {
+        return F(_mm512_cvtepi32_ps(
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))));
+    }
+
 private:
     static KITH_SIMD_INLINE __mmask16 mask16(std::size_t n) noexcept {
         return static_cast<__mmask16>(_bzhi_u32(0xFFFFu, static_cast<unsigned>(n)));
@@ -205,6 +233,10 @@ private:
     }
     static KITH_SIMD_INLINE __m512i halves(__m512i a, __m512i b) noexcept {
         return _mm512_add_epi32(_mm512_mask_blend_epi32(0xFF00, a, b),
+                                _mm512_shuffle_i32x4(a, b, 0x4E));
+    }
+    static KITH_SIMD_INLINE __m512i sum_halves(__m512i a, __m512i b) noexcept {
+        return _mm512_add_epi16(_mm512_mask_blend_epi32(0xFF00, a, b),
                                 _mm512_shuffle_i32x4(a, b, 0x4E));
     }
     static KITH_SIMD_INLINE __m512i quarters(__m512i ab, __m512i cd) noexcept {

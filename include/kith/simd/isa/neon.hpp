@@ -34,6 +34,7 @@ struct Isa<arch::Neon> {
     static constexpr std::size_t tile_rows = 8;
     static constexpr bool has_integer_tile = false;
     static constexpr bool byte_products = false;
+    static constexpr bool byte_lookup = true;
 
     static KITH_SIMD_INLINE F zero() noexcept { return F(vdupq_n_f32(0.0f)); }
     static KITH_SIMD_INLINE F broadcast(float x) noexcept { return F(vdupq_n_f32(x)); }
@@ -140,6 +141,33 @@ struct Isa<arch::Neon> {
     }
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
         return add_bytes(acc, vcntq_u8(x.v));
+    }
+
+    static KITH_SIMD_INLINE I lookup(I tables, I x) noexcept { return {vqtbl1q_u8(tables.v, x.v)}; }
+    static KITH_SIMD_INLINE I low_nibbles(I x) noexcept {
+        return {vandq_u8(x.v, vdupq_n_u8(0x0F))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles(I x) noexcept { return {vshrq_n_u8(x.v, 4)}; }
+    static KITH_SIMD_INLINE I add_u16(I a, I b) noexcept {
+        return {
+            vreinterpretq_u8_u16(vaddq_u16(vreinterpretq_u16_u8(a.v), vreinterpretq_u16_u8(b.v)))};
+    }
+    static KITH_SIMD_INLINE I add_high_bytes(I a, I x) noexcept {
+        return {vreinterpretq_u8_u16(
+            vsraq_n_u16(vreinterpretq_u16_u8(a.v), vreinterpretq_u16_u8(x.v), 8))};
+    }
+    static KITH_SIMD_INLINE I without_high_bytes(I a, I high) noexcept {
+        return {vreinterpretq_u8_u16(vsubq_u16(vreinterpretq_u16_u8(a.v),
+                                               vshlq_n_u16(vreinterpretq_u16_u8(high.v), 8)))};
+    }
+    static KITH_SIMD_INLINE void store_sums(std::uint16_t* to, I a, I b, I c, I d) noexcept {
+        vst1q_u16(to, vreinterpretq_u16_u8(a.v));
+        vst1q_u16(to + 8, vreinterpretq_u16_u8(b.v));
+        vst1q_u16(to + 16, vreinterpretq_u16_u8(c.v));
+        vst1q_u16(to + 24, vreinterpretq_u16_u8(d.v));
+    }
+    static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {
+        return F(vcvtq_f32_u32(vmovl_u16(vld1_u16(p))));
     }
 
 private:

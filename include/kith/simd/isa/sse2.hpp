@@ -36,6 +36,7 @@ struct Isa<arch::Baseline> {
     static constexpr bool has_integer_tile = true;
     static constexpr bool byte_products =
         false;  // 4 x (unsigned byte * signed byte) in one instruction
+    static constexpr bool byte_lookup = false;  // lookup and what goes with it, below
 
     // Floats. Every load takes any address; *_partial reads n <= width elements and fills up with zeros.
     static KITH_SIMD_INLINE F zero() noexcept { return F(_mm_setzero_ps()); }
@@ -178,6 +179,20 @@ struct Isa<arch::Baseline> {
         v = _mm_add_epi8(_mm_and_si128(v, m2), _mm_and_si128(_mm_srli_epi16(v, 2), m2));
         v = _mm_and_si128(_mm_add_epi8(v, _mm_srli_epi16(v, 4)), m4);
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(v, _mm_setzero_si128()))};
+    }
+
+    // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_kernels.hpp):
+    //   lookup(tables, x)              byte i of x (0 .. 15) picks one of the 16 bytes of table i / 16
+    //   low_nibbles, high_nibbles(x)   of every byte
+    //   add_u16(a, b)                  sums of 16-bit integers
+    //   add_high_bytes(a, x)           a + (x >> 8), in 16-bit integers
+    //   without_high_bytes(a, high)    a - (high << 8), in 16-bit integers
+    //   store_sums(to, a, b, c, d)     the 8 sums over all 16-byte lanes of a, then of b, c and d
+
+    /// `width` unsigned 16-bit integers.
+    static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {
+        const __m128i h = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+        return F(_mm_cvtepi32_ps(_mm_unpacklo_epi16(h, _mm_setzero_si128())));
     }
 
 private:
