@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Estimates of 32 packed vectors: every table against plain loops, to the bit; what counts as a hit; and nothing is read or written
-// outside the arrays.
+// Estimates of 32 packed vectors: every table against plain loops, to the bit; what counts as a hit; and nothing is
+// read or written outside the arrays.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -68,8 +68,8 @@ void check(const Block& block) {
             const std::uint32_t hits = block.estimate(t, bound, out.data());
             for (std::size_t i = 0; i < 32; ++i) {
                 if (!same_bits(out[i], reference[i]))
-                    FAIL("groups " << block.groups() << ", vector " << i << ": " << out[i] << " instead of "
-                                   << reference[i]);
+                    FAIL("groups " << block.groups() << ", vector " << i << ": " << out[i]
+                                   << " instead of " << reference[i]);
                 if ((hits >> i & 1u) != (reference[i] < bound ? 1u : 0u))
                     FAIL("groups " << block.groups() << ", vector " << i << ": hit is wrong");
             }
@@ -164,9 +164,9 @@ TEST_CASE("estimates take arrays at any address and read nothing around them") {
             std::memcpy(add.get<void>(), block.add.data(), 64);
             std::memcpy(rescale.get<void>(), block.rescale.data(), 64);
             for_each_table([&](const KernelTable& t) {
-                t.estimate32(codes.get<std::uint8_t>(), table.get<std::uint8_t>(), groups, add.get<BFloat16>(),
-                             rescale.get<BFloat16>(), block.base, block.scale, block.offset, 0.0f,
-                             out.get<float>());
+                t.estimate32(codes.get<std::uint8_t>(), table.get<std::uint8_t>(), groups,
+                             add.get<BFloat16>(), rescale.get<BFloat16>(), block.base, block.scale,
+                             block.offset, 0.0f, out.get<float>());
                 CHECK(std::memcmp(out.get<void>(), reference.data(), 128) == 0);
                 // Codes and table at odd addresses.
                 std::vector<std::uint8_t> moved(16 * groups + 7), moved_table(16 * groups + 3);
@@ -174,7 +174,8 @@ TEST_CASE("estimates take arrays at any address and read nothing around them") {
                 std::memcpy(moved_table.data() + 3, block.table.data(), 16 * groups);
                 std::vector<float> again(32);
                 t.estimate32(moved.data() + 7, moved_table.data() + 3, groups, block.add.data(),
-                             block.rescale.data(), block.base, block.scale, block.offset, 0.0f, again.data());
+                             block.rescale.data(), block.base, block.scale, block.offset, 0.0f,
+                             again.data());
                 CHECK(std::memcmp(again.data(), reference.data(), 128) == 0);
             });
         }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Estimated distances of 32 vectors at once from 4-bit codes that lie side by side: a register is a table of 16 bytes, a byte shuffle
-// looks up 16, 32 or 64 codes in it, and no code is ever unpacked to memory. (André, Kermarrec and Le Scouarnec 2015, "Cache
-// locality is not enough", and 2017, "Accelerated nearest neighbor search with Quick ADC"; for the neighbours of a graph's node as NGT-QG
-// and SymphonyQG, SIGMOD 2025, have it.)
+// Estimated distances of 32 vectors at once from 4-bit codes that lie side by side: a register is a table of 16
+// bytes, a byte shuffle looks up 16, 32 or 64 codes in it, and no code is ever unpacked to memory. (André, Kermarrec
+// and Le Scouarnec 2015, "Cache locality is not enough", and 2017, "Accelerated nearest neighbor search with Quick
+// ADC"; for the neighbours of a graph's node as NGT-QG and SymphonyQG, SIGMOD 2025, have it.)
 //
-// The block of codes, the same bytes for every instruction set (quantize/rabitq.hpp packs it): a group is one table's worth of
-// codes, 16 bytes; group g begins at byte 16 g, as table g does. Of its byte b, with i = b / 2,
+// The block of codes, the same bytes for every instruction set (quantize/rabitq.hpp packs it): a group is one table's
+// worth of codes, 16 bytes; group g begins at byte 16 g, as table g does. Of its byte b, with i = b / 2,
 //
 //   b even   low nibble: code of vector i        high nibble: code of vector 16 + i
 //   b odd    low nibble: code of vector 8 + i    high nibble: code of vector 24 + i
 //
-// so a register holds 1, 2 or 4 groups. The bytes that a shuffle finds are added up as if they were 16-bit integers: one sum of whole
-// words and one of their upper bytes, from which the sum of the lower bytes follows modulo 2^16. Nothing is widened in the
-// loop, the even bytes' sums are vectors 0-7 and the odd ones' 8-15, in order. 16 bits hold 256 groups; longer codes are added up in
-// chunks of that, as floats, exact below 2^24.
+// so a register holds 1, 2 or 4 groups. The bytes that a shuffle finds are added up as if they were 16-bit integers:
+// one sum of whole words and one of their upper bytes, from which the sum of the lower bytes follows modulo 2^16.
+// Nothing is widened in the loop, the even bytes' sums are vectors 0-7 and the odd ones' 8-15, in order. 16 bits hold
+// 256 groups; longer codes are added up in chunks of that, as floats, exact below 2^24.
 #pragma once
 
 #include <cstddef>
