@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Refine<I>: walk on codes, answer from the rows. An index I over a space of codes (Sq8Space) finds candidates, more than are wanted; the
+// exact rows, which are kept beside it, are then scored for those alone, so that distances are exact and the order is right. Most of a search's
+// memory traffic is codes, a quarter of floats or less.
+//
+//     auto index = Refine<Hnsw<Sq8Space<L2, float>>>::build(DenseSpace<L2, float>(Rows<float>::borrow(rows)), {.m = 16});
+//
+// k nearest: ceil(refine k) candidates. A radius: candidates are asked for until `refine` times as many came as the last one within the radius
+// needed, in the order of the codes; each round asks for four times as many, and a search that is not the last offers nothing.
+//
+// Ties at the edge of the candidates are broken by the codes' order and slot, so a row of equal distance may be left out there.
+//
+// space() is the exact one: what a user sees, and what ids and filters speak of. Slots are the same in both. Cost: the inner search
+// for refine k, and refine k rows. Memory: both.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "kith/index/index.hpp"
+#include "kith/space/dense.hpp"
+
+namespace kith {
+
+/// The inner index's parameters of a search, and how many candidates to look at again.
+template <Params P>
+struct RefineParams : P {
+    float refine = 1.5f;
+
+    static constexpr auto fields() {
+        return std::tuple_cat(P::fields(), std::tuple{field("refine", &RefineParams::refine, 1, 1000,
+                                                            "candidates that are scored again with exact rows, for each wanted")});
+    }
+    friend bool operator==(const RefineParams&, const RefineParams&) = default;
+};
+
+/// A space of codes that stand for rows of element_type.
+template <class S>
+concept CodecSpace = Space<S> && Element<typename S::element_type> && Metric<typename S::metric_type> &&
+                     requires(MatrixView<const typename S::element_type> rows, Executor& executor, const Progress& progress) {
+                         { S::train_and_encode(rows, executor, std::uint64_t{}, progress) } -> std::same_as<S>;
+                     };
+
+template <Index I>
+    requires CodecSpace<typename I::space_type>
+class Refine {
+    using Codes = typename I::space_type;
+    using CodeDistance = typename Codes::distance_type;
+    using T = typename Codes::element_type;
+
+public:
+    static constexpr std::string_view kind = I::kind;
+
+    using inner_type = I;
+    using space_type = DenseSpace<typename Codes::metric_type, T>;
+    using build_params = typename I::build_params;
+    using search_params = RefineParams<typename I::search_params>;
+    using rows_view = typename space_type::rows_view;
+
+    static_assert(std::same_as<typename Codes::query_type, typename space_type::query_type>);
+
+    class scratch_type {
+        friend class Refine;
+        typename I::scratch_type inner;
+        scorer_scratch_of<space_type> scorer;
+        AlignedBuffer<Hit<CodeDistance>> hits;
+        AlignedBuffer<Slot> slots;
+        AlignedBuffer<typename space_type::distance_type> distances;
+    };
+
+    /// The rows and an index over their codes, slot for slot. Throws Error{dimension_mismatch}.
+    Refine(space_type space, I inner) : space_(std::move(space)), inner_(std::move(inner)) {
+        if (space_.size() != inner_.space().size() || space_.dim() != inner_.space().dim())
+            fail(ErrorCode::dimension_mismatch, "expected codes of ", space_.size(), " rows of ", space_.dim(), " elements, got ",
+                 inner_.space().size(), " of ", inner_.space().dim());
+    }
+
+    /// Trains a codec on the rows and builds the inner index over their codes.
+    static Refine build(space_type space, const build_params& params = {}, std::uint64_t seed = 0,
+                        Executor& executor = inline_executor(), const Progress& progress = {}) {
+        Codes codes = Codes::train_and_encode(space.rows().view(), executor, seed, progress);
+        I inner = I::build(std::move(codes), params, seed, executor, progress);
+        return Refine(std::move(space), std::move(inner));
+    }
+
+    const space_type& space() const noexcept { return space_; }
+    const I& inner() const noexcept { return inner_; }
+    std::size_t size() const noexcept { return inner_.size(); }
+    const build_params& params() const noexcept { return inner_.params(); }
+
+    /// "l2/sq8, refine f32": what a spec says after "over".
+    static std::string over_label() {
+        return Codes::type_label() + ", refine " + std::string(name(element_traits<T>::type));
+    }
+
+    std::size_t memory_bytes() const noexcept {
+        if constexpr (requires { inner_.memory_bytes(); }) return space_.memory_bytes() + inner_.memory_bytes();
+        else return space_.memory_bytes() + inner_.space().memory_bytes();
+    }
+
+    ParamMap describe() const {
+        ParamMap facts;
+        if constexpr (requires { inner_.describe(); }) facts = inner_.describe();
+        facts.emplace_back("codes", inner_.space().label());
+        facts.emplace_back("code_bytes_per_row", static_cast<std::int64_t>(inner_.space().row_bytes()));
+        return facts;
+    }
+
+    template <Filter F, Collector C>
+    SearchStats search(std::span<const query_of<I>> query, const search_params& params, const F& filter, scratch_type& scratch,
+                       C& collector) const {
+        if (size() == 0) return {};
+        const auto scorer = bind_query(space_, query, scratch.scorer);
+        SearchStats stats;
+        if constexpr (requires { collector.capacity(); }) {
+            if (collector.capacity() == 0) return {};
+            const std::size_t found = find(query, params, filter, times(collector.capacity(), params.refine), scratch, stats);
+            score(scorer, found, scratch, stats);
+            offer(found, scratch, collector);
+        } else {
+            constexpr std::size_t first = 64, spare = 16;
+            const auto radius = collector.bound();
+            std::size_t wanted = radius >= farthest<decltype(radius)>() ? size() : std::min(size(), first);
+            for (;;) {
+                const std::size_t found = find(query, params, filter, wanted, scratch, stats);
+                score(scorer, found, scratch, stats);
+                std::size_t within = found;  // all up to the last one within the radius
+                while (within > 0 && !(scratch.distances[within - 1] <= radius)) --within;
+                const std::size_t enough = times(within, params.refine) + spare;
+                if (found < wanted || wanted == size() || wanted >= enough) {
+                    offer(within, scratch, collector);
+                    break;
+                }
+                wanted = std::min(size(), std::max(4 * wanted, enough));
+            }
+        }
+        return stats;
+    }
+
+    /// Strong guarantee, as far as the inner index gives it. Returns the slots that the rows got in both.
+    std::vector<Slot> insert(rows_view rows, Executor& executor = inline_executor(), const Progress& progress = {})
+        requires Insertable<I>
+    {
+        // First at the end, where they can be taken back; then to where the inner index put them, which cannot fail.
+        const std::size_t before = space_.size();
+        space_.append(rows);
+        std::vector<Slot> slots;
+        try {
+            slots = inner_.insert(space_.rows().view().slice(before, space_.size() - before), executor, progress);
+        } catch (...) {
+            space_.truncate(inner_.space().size());  // it may have kept slots, vacant
+            throw;
+        }
+        for (std::size_t i = 0; i < slots.size(); ++i)
+            if (slots[i] != before + i) space_.move_row(static_cast<Slot>(before + i), slots[i]);
+        space_.truncate(inner_.space().size());
+        return slots;
+    }
+
+    void own_rows()
+        requires requires(I& inner) { inner.own_rows(); }
+    {
+        space_.own_rows();
+        inner_.own_rows();
+    }
+
+    void overwrite(Slot slot, std::span<const T> row)
+        requires requires(I& inner) { inner.overwrite(slot, row); }
+    {
+        inner_.overwrite(slot, row);
+        space_.overwrite(slot, row);
+    }
+
+    /// The last row takes the slot.
+    void remove(Slot slot)
+        requires requires(I& inner) { inner.remove(slot); }
+    {
+        inner_.remove(slot);
+        const auto last = static_cast<Slot>(inner_.space().size());
+        if (slot != last) space_.move_row(last, slot);
+        space_.truncate(last);
+    }
+
+    /// The slots become vacant. What they held stays until it is overwritten.
+    void remove(std::span<const Slot> slots, Executor& executor = inline_executor(), const Progress& progress = {})
+        requires requires(I& inner) { inner.remove(slots, executor, progress); }
+    {
+        inner_.remove(slots, executor, progress);
+    }
+
+    /// Gives vacant slots back. Returns new slot -> old slot. The live rows are copied, into memory that is asked for before anything changes.
+    std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& progress = {})
+        requires requires(I& inner) { inner.compact(executor, progress); }
+    {
+        using Factor = typename space_type::factor_type;
+        Rows<T> rows(space_.dim());
+        Rows<Factor> factors(1);
+        rows.reserve(size());
+        if constexpr (space_type::keeps_factors) factors.reserve(size());
+        std::vector<Slot> old_of = inner_.compact(executor, progress);
+        for (const Slot old : old_of) {
+            rows.append(space_.rows().view()[old]);
+            if constexpr (space_type::keeps_factors) factors.append(space_.factors().view()[old]);
+        }
+        space_ = space_type(std::move(rows), space_.metric(), std::move(factors));
+        return old_of;
+    }
+
+    void save(SectionWriter& writer) const
+        requires Persistable<I>
+    {
+        space_.save(writer);
+        inner_.save(writer);
+    }
+    static Refine load(const SectionReader& reader, const build_params& params = {})
+        requires Persistable<I>
+    {
+        return Refine(space_type::load(reader), I::load(reader, params));
+    }
+    static std::vector<std::string_view> section_names()
+        requires Persistable<I>
+    {
+        auto names = space_type::section_names();
+        for (const auto name : I::section_names()) names.push_back(name);
+        return names;
+    }
+    void validate(std::string_view source, const Progress& progress = {}) const
+        requires Persistable<I>
+    {
+        inner_.validate(source, progress);
+        space_.validate(source, progress);
+    }
+
+private:
+    /// ceil(count * refine), at most all rows.
+    std::size_t times(std::size_t count, float refine) const noexcept {
+        const double wanted = std::ceil(static_cast<double>(count) * static_cast<double>(refine));
+        return wanted >= static_cast<double>(size()) ? size() : std::max(static_cast<std::size_t>(wanted), std::min(count, size()));
+    }
+
+    /// Up to `wanted` candidates into scratch.slots, nearest codes first.
+    template <Filter F>
+    std::size_t find(std::span<const query_of<I>> query, const search_params& params, const F& filter, std::size_t wanted,
+                     scratch_type& scratch, SearchStats& stats) const {
+        scratch.hits.reserve_discarding(wanted);
+        TopK<CodeDistance> nearest(std::span(scratch.hits.data(), wanted));
+        stats += inner_.search(query, static_cast<const typename I::search_params&>(params), filter, scratch.inner, nearest);
+        const auto hits = nearest.sorted();
+        scratch.slots.reserve_discarding(hits.size());
+        for (std::size_t i = 0; i < hits.size(); ++i) scratch.slots[i] = hits[i].slot;
+        return hits.size();
+    }
+
+    template <class ScorerType>
+    void score(const ScorerType& scorer, std::size_t count, scratch_type& scratch, SearchStats& stats) const {
+        scratch.distances.reserve_discarding(count);
+        scorer.gather({scratch.slots.data(), count}, scratch.distances.data());
+        stats.distances += count;
+        stats.bytes += count * space_.row_bytes();
+    }
+
+    template <Collector C>
+    static void offer(std::size_t count, const scratch_type& scratch, C& collector) {
+        for (std::size_t i = 0; i < count; ++i) collector.offer(scratch.slots[i], scratch.distances[i]);
+    }
+
+    space_type space_;
+    I inner_;
+};
+
+}  // namespace kith
