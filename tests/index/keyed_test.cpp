@@ -4,6 +4,7 @@
 #include "kith/index/keyed.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "kith/index/flat.hpp"
@@ -104,16 +105,36 @@ TEST_CASE("slots of ids and of masks, where ids are not slots", "[keyed]") {
 TEST_CASE("adding is all or nothing", "[keyed]") {
     auto index = with_ids({10, 20, 30});
     const auto before = index.to_bytes();
-    check_error(ErrorCode::already_exists, {"20"}, [&] { index.add(rows(50, 2), std::vector<Id>{40, 20}); });
-    check_error(ErrorCode::already_exists, {"40"}, [&] { index.add(rows(50, 2), std::vector<Id>{40, 40}); });
+    check_error(ErrorCode::already_exists, {"40", "twice"}, [&] { index.add(rows(50, 2), std::vector<Id>{40, 40}); });
     check_error(ErrorCode::dimension_mismatch, {"2 ids", "3"}, [&] { index.add(rows(50, 2), std::vector<Id>{40, 41, 42}); });
     check_error(ErrorCode::dimension_mismatch, {"1 elements", "2"}, [&] { index.add({points().data(), 2, 2}); });
+    CHECK(index.to_bytes() == before);
+    const auto nan = std::vector<float>{1, std::nanf("")};
+    check_error(ErrorCode::not_finite, {"row 1"}, [&] { index.add({nan.data(), 2, 1}, std::vector<Id>{10, 40}); });
     CHECK(index.to_bytes() == before);
     index.add(rows(50, 1), std::vector<Id>{5});
     index.add(rows(60, 2));  // the next free ids: above the largest there ever was
     CHECK(nearest(index, 61, 3) == std::vector<Id>{32, 31, 5});
     index.add(rows(0, 0));
     CHECK(index.size() == 6);
+}
+
+TEST_CASE("a row whose id is there replaces that row", "[keyed]") {
+    auto index = with_ids({10, 20, 30});
+    index.add(rows(50, 4), std::vector<Id>{40, 20, 41, 10});  // one new, one old, one new, one old
+    CHECK(index.size() == 5);
+    CHECK(nearest(index, 51, 1) == std::vector<Id>{20});
+    CHECK(nearest(index, 53, 1) == std::vector<Id>{10});
+    CHECK(nearest(index, 0, 5) == std::vector<Id>{30, 40, 20, 41, 10});
+    CHECK(index.ids().slot(10) == 0);  // rows that are replaced keep their slots
+    CHECK(index.ids().slot(20) == 1);
+    CHECK(points()[0] == 0);  // the memory that was borrowed is as it was
+    Points plain(flat(3));
+    plain.add(rows(70, 2), std::vector<Id>{2, 0});
+    CHECK(plain.slot_ids() == nullptr);
+    CHECK(nearest(plain, 70, 3) == std::vector<Id>{2, 0, 1});
+    index.compact();  // nothing is ever vacant here
+    CHECK(index.size() == 5);
 }
 
 TEST_CASE("an id that was removed is free, but is not given out again", "[keyed]") {
@@ -172,6 +193,40 @@ TEST_CASE("any order of adding and removing leaves ids with their rows", "[keyed
             REQUIRE(wrong == 0);
         }
     }
+}
+
+TEST_CASE("a cursor gives every row once, nearest first", "[keyed][iterate]") {
+    const auto index = with_ids({50, 7, 1'000'000'000'000, 3, 9, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78,
+                                 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99});
+    const float at = 2;
+    const auto all = index.search({&at, 1, 1}, 1000);
+    for (const std::size_t step : {1, 7, 16, 40, 1000}) {
+        auto cursor = index.iterate({&at, 1});
+        Neighbours given;
+        for (;;) {
+            const auto more = cursor.next(step);
+            REQUIRE(more.ids.size() == more.distances.size());
+            REQUIRE(more.size() == std::min(step, index.size() - given.size()));
+            if (more.empty()) break;
+            given.ids.insert(given.ids.end(), more.ids.begin(), more.ids.end());
+            given.distances.insert(given.distances.end(), more.distances.begin(), more.distances.end());
+        }
+        CHECK(std::ranges::equal(given.ids, all.ids(0)));
+        CHECK(std::ranges::equal(given.distances, all.distances(0)));
+        CHECK(cursor.next(1).empty());
+        CHECK(cursor.next(0).empty());
+        CHECK(cursor.stats().distances >= index.size());
+    }
+    auto some = index.iterate({&at, 1}, {}, index.slots_of(std::vector<Id>{9, 50, 99}));
+    CHECK(some.next(2).ids == std::vector<Id>{9, 50});  // equally far
+    CHECK(some.next(2).ids == std::vector<Id>{99});
+    CHECK(some.next(2).empty());
+    CHECK(index.iterate({&at, 1}, {}, Bitset(index.slots())).next(5).empty());
+    CHECK(Points(flat(0)).iterate({&at, 1}).next(5).empty());
+    const float wide[2] = {1, 2};
+    check_error(ErrorCode::dimension_mismatch, {"1", "2"}, [&] { index.iterate(wide); });
+    const float nan = std::nanf("");
+    check_error(ErrorCode::not_finite, {"query"}, [&] { index.iterate({&nan, 1}); });
 }
 
 TEST_CASE("a file of another kind, space or metric is refused by name", "[keyed]") {

@@ -8,13 +8,14 @@
 //     index.search(queries, 10, {}, {}, executor, results, *context);
 //
 // Which kinds and spaces exist is a type list (any/registry.hpp). Searches are const and may run in parallel; whoever changes the index must be
-// alone with it. Every function throws kith::Error, before anything has changed.
+// alone with it (index/concurrent.hpp sees to that). Every function throws kith::Error, before anything has changed.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +28,7 @@
 #include "kith/core/progress.hpp"
 #include "kith/core/results.hpp"
 #include "kith/core/types.hpp"
+#include "kith/index/cursor.hpp"
 #include "kith/space/finite.hpp"
 #include "kith/storage/sections.hpp"
 
@@ -64,6 +66,13 @@ public:
 
 namespace detail {
 
+class AnyCursorModel {
+public:
+    virtual ~AnyCursorModel() = default;
+    virtual Neighbours next(std::size_t n) = 0;
+    virtual SearchStats stats() const = 0;
+};
+
 /// The erased interface. One implementation: IndexModel<I> (any/model.hpp).
 class AnyModel {
 public:
@@ -74,6 +83,7 @@ public:
     virtual ElementType element_type() const = 0;
     virtual std::string spec() const = 0;
     virtual std::size_t size() const = 0;
+    virtual std::size_t slots() const = 0;
     virtual std::size_t dim() const = 0;
     virtual std::size_t memory_bytes() const = 0;
     virtual ParamMap describe() const = 0;
@@ -88,21 +98,40 @@ public:
                                       std::span<const BitsetView> filters, Executor& executor,
                                       SearchContext& context) const = 0;
 
+    virtual std::unique_ptr<AnyCursorModel> iterate(AnyMatrix query, const ParamMap& params, std::optional<Bitset> filter) const = 0;
+
     virtual bool contains(Id id) const = 0;
     virtual void copy_ids(std::span<Id> out) const = 0;
     virtual void copy_row(Id id, void* out) const = 0;
     virtual Bitset slots_of(std::span<const Id> ids) const = 0;
     virtual Bitset slots_of_mask(std::span<const std::uint8_t> mask) const = 0;
+    virtual Bitset live_slots() const = 0;
 
     virtual void add(AnyMatrix rows, std::span<const Id> ids, NotFinite policy, Executor& executor,
                      const Progress& progress) = 0;
-    virtual void remove(std::span<const Id> ids) = 0;
+    virtual void remove(std::span<const Id> ids, Executor& executor, const Progress& progress) = 0;
+    virtual void compact(Executor& executor, const Progress& progress) = 0;
     virtual void save(const std::filesystem::path& path, const Progress& progress) const = 0;
     virtual std::vector<std::byte> to_bytes() const = 0;
     virtual void validate(std::string_view source, const Progress& progress) const = 0;
 };
 
 }  // namespace detail
+
+/// The neighbours of one query, a few at a time; made by AnyIndex::iterate(). index/cursor.hpp says what it gives, in which order, and what it
+/// costs. The index must outlive it and must not be changed while it is used.
+class AnyCursor {
+public:
+    explicit AnyCursor(std::unique_ptr<detail::AnyCursorModel> model) : model_(std::move(model)) {}
+
+    /// The next n, or as many as are left; none when all eligible rows were given.
+    Neighbours next(std::size_t n) { return model_->next(n); }
+    /// What all its searches did.
+    SearchStats stats() const { return model_->stats(); }
+
+private:
+    std::unique_ptr<detail::AnyCursorModel> model_;
+};
 
 class AnyIndex {
 public:
@@ -122,7 +151,10 @@ public:
     ElementType element_type() const { return model_->element_type(); }
     /// "flat over l2/f32": build() takes it back.
     std::string spec() const { return model_->spec(); }
+    /// Rows.
     std::size_t size() const { return model_->size(); }
+    /// Slots, those that removed rows left vacant too: the length of a filter's bits.
+    std::size_t slots() const { return model_->slots(); }
     /// Stored elements of a row: its dimensions, or bytes of packed bits.
     std::size_t dim() const { return model_->dim(); }
     /// Everything held or borrowed: rows, what is kept beside them, structure, ids.
@@ -159,8 +191,13 @@ public:
         return model_->range_search(queries, radius, params, filters, executor, context);
     }
 
+    /// The neighbours of one query, a few at a time. `filter`: bits over slots, none for all. Query and parameters as for search().
+    AnyCursor iterate(AnyMatrix query, const ParamMap& params = {}, std::optional<Bitset> filter = std::nullopt) const {
+        return AnyCursor(model_->iterate(query, params, std::move(filter)));
+    }
+
     bool contains(Id id) const { return model_->contains(id); }
-    /// All size() ids, in the order of slots.
+    /// All size() ids, in the order of slots (without the vacant ones).
     void copy_ids(std::span<Id> out) const { model_->copy_ids(out); }
     /// The row with this id: dim() elements of element_type(). Throws Error{not_found}.
     void copy_row(Id id, void* out) const { model_->copy_row(id, out); }
@@ -168,14 +205,21 @@ public:
     Bitset slots_of(std::span<const Id> ids) const { return model_->slots_of(ids); }
     /// A filter's bits: the slots whose id is marked, mask[id] != 0.
     Bitset slots_of_mask(std::span<const std::uint8_t> mask) const { return model_->slots_of_mask(mask); }
+    /// A filter's bits that allow every row.
+    Bitset live_slots() const { return model_->live_slots(); }
 
-    /// Adds rows of the index's own element type, with these ids or the next free ones. All or nothing.
+    /// Adds rows of the index's own element type, with these ids or the next free ones; a row whose id is there already takes the place of that
+    /// row. All or nothing. Error{already_exists}: an id is given twice.
     void add(AnyMatrix rows, std::span<const Id> ids = {}, NotFinite policy = NotFinite::reject,
              Executor& executor = inline_executor(), const Progress& progress = {}) {
         model_->add(rows, ids, policy, executor, progress);
     }
     /// Removes rows. All or nothing: Error{not_found} names the first id that is not there.
-    void remove(std::span<const Id> ids) { model_->remove(ids); }
+    void remove(std::span<const Id> ids, Executor& executor = inline_executor(), const Progress& progress = {}) {
+        model_->remove(ids, executor, progress);
+    }
+    /// Gives back what removed rows still occupy. Ids and results stay, slots change. All or nothing.
+    void compact(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->compact(executor, progress); }
 
     /// One file, atomically.
     void save(const std::filesystem::path& path, const Progress& progress = {}) const { model_->save(path, progress); }

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,6 +77,13 @@ class IndexModel final : public AnyModel {
         AlignedBuffer<Query> queries;
     };
 
+    struct CursorModel final : AnyCursorModel {
+        explicit CursorModel(Cursor<I> made) : cursor(std::move(made)) {}
+        Neighbours next(std::size_t n) override { return cursor.next(n); }
+        SearchStats stats() const override { return cursor.stats(); }
+        Cursor<I> cursor;
+    };
+
 public:
     explicit IndexModel(Keyed<I> keyed) : keyed_(std::move(keyed)) {}
 
@@ -82,8 +91,12 @@ public:
     std::string_view metric() const override { return S::metric_type::name; }
     ElementType element_type() const override { return element_traits<T>::type; }
     std::size_t size() const override { return keyed_.size(); }
+    std::size_t slots() const override { return keyed_.slots(); }
     std::size_t dim() const override { return keyed_.dim(); }
-    std::size_t memory_bytes() const override { return space().memory_bytes() + keyed_.ids().bytes(); }
+    std::size_t memory_bytes() const override {
+        if constexpr (requires { keyed_.index().memory_bytes(); }) return keyed_.index().memory_bytes() + keyed_.ids().bytes();
+        else return space().memory_bytes() + keyed_.ids().bytes();
+    }
 
     std::string spec() const override {
         const std::string params = to_string(keyed_.index().params());
@@ -92,7 +105,6 @@ public:
 
     ParamMap describe() const override {
         const auto number = [](std::size_t n) { return static_cast<std::int64_t>(n); };
-        const auto rows = space().rows().kind();
         ParamMap facts{{"spec", spec()},
                        {"rows", number(size())},
                        {"dimensions", number(space().dimensions())},
@@ -100,8 +112,13 @@ public:
                        {"metric", std::string(metric())},
                        {"bytes_per_row", size() == 0 ? 0.0 : static_cast<double>(memory_bytes()) / static_cast<double>(size())},
                        {"memory_bytes", number(memory_bytes())},
-                       {"storage", std::string(rows == RowsKind::owned ? "owned" : rows == RowsKind::mapped ? "mapped" : "borrowed")},
                        {"ids", std::string(keyed_.ids().is_identity() ? "row numbers" : "given")}};
+        if constexpr (requires { space().rows().kind(); }) {
+            const RowsKind rows = space().rows().kind();
+            facts.emplace_back("storage",
+                               std::string(rows == RowsKind::owned ? "owned" : rows == RowsKind::mapped ? "mapped" : "borrowed"));
+        }
+        if constexpr (StablyRemovable<I>) facts.emplace_back("vacant_slots", number(slots() - size()));
         if constexpr (requires { keyed_.index().describe(); })
             for (auto& fact : keyed_.index().describe()) facts.push_back(std::move(fact));
         return facts;
@@ -129,22 +146,34 @@ public:
                            keyed_.slot_ids(), executor, scratch.scratch);
     }
 
+    std::unique_ptr<AnyCursorModel> iterate(AnyMatrix query, const ParamMap& params, std::optional<Bitset> filter) const override {
+        if (query.rows != 1) fail(ErrorCode::dimension_mismatch, "expected one query to iterate from, got ", query.rows);
+        Context scratch;
+        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        return std::make_unique<CursorModel>(keyed_.iterate(read_queries(query, scratch)[0], parsed, std::move(filter)));
+    }
+
     bool contains(Id id) const override { return keyed_.contains(id); }
 
     void copy_ids(std::span<Id> out) const override {
         if (out.size() != size())
             fail(ErrorCode::dimension_mismatch, "expected room for ", size(), " ids, got ", out.size());
-        for (std::size_t slot = 0; slot < size(); ++slot) out[slot] = keyed_.ids().id(static_cast<Slot>(slot));
+        std::size_t at = 0;
+        for (std::size_t slot = 0; slot < keyed_.ids().slots(); ++slot)
+            if (const Id id = keyed_.ids().id(static_cast<Slot>(slot)); id != invalid_id) out[at++] = id;
     }
 
     void copy_row(Id id, void* out) const override {
         const Slot slot = keyed_.ids().slot(id);
         if (slot == invalid_slot) fail(ErrorCode::not_found, "no row has id ", id);
-        std::memcpy(out, space().rows().view().row(slot), dim() * sizeof(T));
+        if constexpr (requires { { space().rows().view() } -> std::same_as<MatrixView<const T>>; })
+            std::memcpy(out, space().rows().view().row(slot), dim() * sizeof(T));
+        else lacks("giving rows back");
     }
 
     Bitset slots_of(std::span<const Id> ids) const override { return keyed_.slots_of(ids); }
     Bitset slots_of_mask(std::span<const std::uint8_t> mask) const override { return keyed_.slots_of_mask(mask); }
+    Bitset live_slots() const override { return keyed_.live_slots(); }
 
     void add(AnyMatrix rows, std::span<const Id> ids, NotFinite policy, Executor& executor,
              const Progress& progress) override {
@@ -152,9 +181,14 @@ public:
         else lacks("adding rows");
     }
 
-    void remove(std::span<const Id> ids) override {
-        if constexpr (Removable<I>) keyed_.remove(ids);
+    void remove(std::span<const Id> ids, Executor& executor, const Progress& progress) override {
+        if constexpr (Removable<I>) keyed_.remove(ids, executor, progress);
         else lacks("removing rows");
+    }
+
+    void compact(Executor& executor, const Progress& progress) override {
+        if constexpr (requires { keyed_.compact(executor, progress); }) keyed_.compact(executor, progress);
+        else lacks("compacting");
     }
 
     void save(const std::filesystem::path& path, const Progress& progress) const override {

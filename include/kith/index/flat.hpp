@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "kith/index/index.hpp"
 #include "kith/space/tile_scorer.hpp"
@@ -87,16 +88,27 @@ public:
         return search_cached(queries, params, filters, scratch, nearest);
     }
 
-    void insert(rows_view_of<S> rows, Executor& = inline_executor(), const Progress& = {})
+    std::vector<Slot> insert(rows_view_of<S> rows, Executor& = inline_executor(), const Progress& = {})
         requires GrowableSpace<S>
     {
+        std::vector<Slot> slots(rows.rows());
+        for (std::size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<Slot>(size() + i);
         space_.append(rows);
+        return slots;
     }
 
     void own_rows()
         requires GrowableSpace<S>
     {
         space_.own_rows();
+    }
+
+    /// O(d).
+    template <class Row>
+    void overwrite(Slot slot, const Row& row)
+        requires GrowableSpace<S>
+    {
+        space_.overwrite(slot, row);
     }
 
     /// O(d): the last row takes the slot.

@@ -46,7 +46,7 @@ concept Index =
              WithinRadius<distance_of<I>>& near) {
         { I::kind } -> std::convertible_to<std::string_view>;
         { index.space() } -> std::same_as<const typename I::space_type&>;
-        { index.size() } -> std::same_as<std::size_t>;
+        { index.size() } -> std::same_as<std::size_t>;  // rows; space().size() slots, more than rows where some are vacant
         { index.search(query, params, AllowAll{}, scratch, nearest) } -> std::same_as<SearchStats>;
         { index.search(query, params, some, scratch, nearest) } -> std::same_as<SearchStats>;
         { index.search(query, params, AllowAll{}, scratch, near) } -> std::same_as<SearchStats>;
@@ -62,19 +62,43 @@ concept Buildable =
         { I::build(std::move(space), params, seed, executor, progress) } -> std::same_as<I>;
     };
 
-/// Takes rows after it was built; they get the slots size(), size() + 1, ...
+/// Takes rows after it was built. Returns the slots that they got, in the order of the rows: vacant ones first, then space().size(),
+/// space().size() + 1, ... All or nothing: what it throws leaves the index as it was.
 template <class I>
 concept Insertable = Index<I> && requires(I& index, typename I::space_type::rows_view rows, Executor& executor,
                                           const Progress& progress) {
-    { index.insert(rows, executor, progress) };
+    { index.insert(rows, executor, progress) } -> std::same_as<std::vector<Slot>>;
 };
 
 /// Gives a slot up: the last row moves into the hole, so that slots stay dense. own_rows() makes the memory the index's own where it is
 /// borrowed or mapped; after it, remove() cannot fail.
 template <class I>
-concept Removable = Index<I> && requires(I& index, Slot slot) {
+concept DenselyRemovable = Index<I> && requires(I& index, Slot slot) {
     { index.own_rows() };
     { index.remove(slot) };
+};
+
+/// Gives slots up, distinct live ones: they become vacant, no other row changes its slot, and later rows take them. From then on
+/// space().size() counts slots, size() live rows, and a search offers live ones only, whatever its filter says. All or nothing.
+template <class I>
+concept StablyRemovable = Index<I> && requires(I& index, std::span<const Slot> slots, Executor& executor, const Progress& progress) {
+    { index.own_rows() };
+    { index.remove(slots, executor, progress) };
+};
+
+template <class I>
+concept Removable = DenselyRemovable<I> || StablyRemovable<I>;
+
+/// Puts another row into a slot; after own_rows() it cannot fail. For indexes whose slots mean nothing to other slots.
+template <class I>
+concept Overwritable = DenselyRemovable<I> && requires(I& index, Slot slot, typename I::space_type::rows_view rows) {
+    { index.overwrite(slot, rows[0]) };
+};
+
+/// Gets rid of vacant slots. Returns new slot -> old slot, size() of them. All or nothing.
+template <class I>
+concept Compactable = Index<I> && requires(I& index, Executor& executor, const Progress& progress) {
+    { index.compact(executor, progress) } -> std::same_as<std::vector<Slot>>;
 };
 
 /// Several queries in one pass, where that is cheaper than one after the other.

@@ -6,17 +6,21 @@
 //     kith::Results near = index.search(queries, 10);
 //
 // It adds, replaces and removes by id, searches in batches, and saves and loads one file. Searches are const and may run in parallel; whoever changes the
-// index must be alone with it.
+// index must be alone with it (index/concurrent.hpp sees to that).
+//
+// size() counts rows, slots() also the vacant slots that removed rows leave in an index whose slots are stable; bits of filters are over slots.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "kith/index/cursor.hpp"
 #include "kith/index/search.hpp"
 #include "kith/storage/id_map.hpp"
 
@@ -29,19 +33,23 @@ public:
     using query_type = query_of<I>;
     using search_params = typename I::search_params;
 
-    /// Row i gets id i.
-    explicit Keyed(I index) : index_(std::move(index)), ids_(index_.size()) {}
-    /// One id for each row, in the order of slots; unique and not negative. Throws Error{already_exists, invalid_argument}.
+    /// Row i gets id i. The index has no vacant slots.
+    explicit Keyed(I index) : Keyed(std::move(index), std::nullopt) {}
+    /// One id for each row, in the order of slots; unique and not negative. The index has no vacant slots. Throws
+    /// Error{already_exists, invalid_argument, dimension_mismatch}.
     Keyed(I index, std::span<const Id> ids) : index_(std::move(index)) {
-        if (ids.size() != index_.size())
-            fail(ErrorCode::dimension_mismatch, "expected ", index_.size(), " ids, one for each row, got ", ids.size());
+        check_ids(ids.size(), ids.size());
         ids_.append(ids);
     }
-    Keyed(I index, IdMap ids) : index_(std::move(index)), ids_(std::move(ids)) {}
+    /// An id for each slot but the vacant ones.
+    Keyed(I index, IdMap ids) : index_(std::move(index)), ids_(std::move(ids)) { check_ids(ids_.size(), ids_.slots()); }
 
     const I& index() const noexcept { return index_; }
     const IdMap& ids() const noexcept { return ids_; }
+    /// Rows.
     std::size_t size() const noexcept { return ids_.size(); }
+    /// Slots, vacant ones too: the length of a filter's bits.
+    std::size_t slots() const noexcept { return index_.space().size(); }
     std::size_t dim() const noexcept { return index_.space().dim(); }
     bool contains(Id id) const noexcept { return ids_.contains(id); }
 
@@ -75,9 +83,16 @@ public:
         return range_batch(index_, queries, radius, params, filters, slot_ids(), executor, scratch);
     }
 
+    /// The neighbours of one query, a few at a time (index/cursor.hpp). `filter` speaks slots. While the cursor is used the index must
+    /// neither change nor move. Throws Error{dimension_mismatch, not_finite}.
+    Cursor<I> iterate(std::span<const query_type> query, const search_params& params = {},
+                      std::optional<Bitset> filter = std::nullopt) const {
+        return Cursor<I>(index_, ids_, query, params, std::move(filter));
+    }
+
     /// The slots that these ids have, as a filter's bits; ids that are not here are ignored.
     Bitset slots_of(std::span<const Id> ids) const {
-        Bitset slots(size());
+        Bitset slots(this->slots());
         for (const Id id : ids)
             if (const Slot slot = ids_.slot(id); slot != invalid_slot) slots.set(slot);
         return slots;
@@ -87,9 +102,11 @@ public:
     Bitset slots_of_mask(std::span<const std::uint8_t> mask) const {
         if (ids_.is_identity() && mask.size() != size())
             fail(ErrorCode::dimension_mismatch, "expected a mask of ", size(), " values, one for each row, got ", mask.size());
-        Bitset slots(size());
-        for (std::size_t slot = 0; slot < size(); ++slot) {
-            const auto id = static_cast<std::size_t>(ids_.id(static_cast<Slot>(slot)));
+        Bitset slots(this->slots());
+        for (std::size_t slot = 0; slot < ids_.slots(); ++slot) {
+            const Id key = ids_.id(static_cast<Slot>(slot));
+            if (key == invalid_id) continue;
+            const auto id = static_cast<std::size_t>(key);
             if (id >= mask.size())
                 fail(ErrorCode::dimension_mismatch, "expected a mask that reaches to id ", id, ", got one of ", mask.size(),
                      " values");
@@ -98,7 +115,17 @@ public:
         return slots;
     }
 
-    /// Adds rows with the given ids, or the next free ones. All or nothing: a duplicate id adds nothing.
+    /// All slots that are not vacant: the filter that changes nothing.
+    Bitset live_slots() const {
+        Bitset live(slots());
+        for (std::size_t slot = 0; slot < ids_.slots(); ++slot)
+            if (ids_.id(static_cast<Slot>(slot)) != invalid_id) live.set(slot);
+        return live;
+    }
+
+    /// Adds rows with the given ids, or the next free ones; a row whose id is there already takes the place of that row. All or nothing.
+    /// `rows` are not the index's own. Throws Error{already_exists} for an id that is given twice, or that is taken where the index
+    /// cannot replace rows; Error{dimension_mismatch, invalid_argument, not_finite}; what index().insert() throws.
     void add(rows_view_of<typename I::space_type> rows, std::span<const Id> ids = {}, NotFinite policy = NotFinite::reject,
              Executor& executor = inline_executor(), const Progress& progress = {})
         requires Insertable<I>
@@ -108,34 +135,71 @@ public:
         if (!ids.empty() && ids.size() != rows.rows())
             fail(ErrorCode::dimension_mismatch, "expected ", rows.rows(), " ids, one for each row, got ", ids.size());
         if (policy == NotFinite::reject) require_finite(rows, "row");
-        const std::size_t before = size();
-        if (ids.empty()) ids_.append(rows.rows());
-        else ids_.append(ids);
-        try {
-            index_.insert(rows, executor, progress);
-        } catch (...) {
-            ids_.truncate(before);
-            throw;
+        if (rows.rows() == 0) return;
+        ids_.extend(slots());
+        std::vector<Id> next;
+        std::vector<Slot> replaced;
+        if (ids.empty()) {
+            next = ids_.next_ids(rows.rows());
+            ids = next;
+        }
+        ids_.check_new(ids);
+        if (next.empty())
+            for (const Id id : ids)
+                if (const Slot slot = ids_.slot(id); slot != invalid_slot) replaced.push_back(slot);
+        if (replaced.empty()) {
+            ids_.reserve(ids);
+            ids_.assign(index_.insert(rows, executor, progress), ids);
+        } else if constexpr (StablyRemovable<I>) {
+            replace(rows, ids, replaced, executor, progress);
+        } else if constexpr (Overwritable<I>) {
+            overwrite(rows, ids, executor, progress);
+        } else {
+            fail(ErrorCode::already_exists, "id ", ids_.id(replaced[0]), " is taken, and ", I::kind, " does not support replacing rows");
         }
     }
 
     /// Removes the rows with these ids. All or nothing: Error{not_found} names the first id that is not there.
-    void remove(std::span<const Id> ids)
+    void remove(std::span<const Id> ids, [[maybe_unused]] Executor& executor = inline_executor(),
+                [[maybe_unused]] const Progress& progress = {})
         requires Removable<I>
     {
         std::vector<Id> sorted(ids.begin(), ids.end());
         std::sort(sorted.begin(), sorted.end());
+        std::vector<Slot> slots;
+        slots.reserve(sorted.size());
         for (std::size_t i = 0; i < sorted.size(); ++i) {
             if (!contains(sorted[i])) fail(ErrorCode::not_found, "no row has id ", sorted[i]);
             if (i > 0 && sorted[i] == sorted[i - 1]) fail(ErrorCode::invalid_argument, "id ", sorted[i], " is given twice");
+            slots.push_back(ids_.slot(sorted[i]));
         }
-        // From the last slot down: rows that go anyway are not moved first.
-        std::sort(sorted.begin(), sorted.end(), [&](Id a, Id b) { return ids_.slot(a) > ids_.slot(b); });
+        if (slots.empty()) return;
+        ids_.extend(this->slots());
+        std::sort(slots.begin(), slots.end());
         index_.own_rows();
-        for (const Id id : sorted) {
-            const Slot slot = ids_.slot(id);
-            ids_.swap_remove(slot);  // may run out of memory, but then before anything has changed
-            index_.remove(slot);
+        if constexpr (StablyRemovable<I>) {
+            ids_.reserve_vacancies();
+            index_.remove(std::span<const Slot>(slots), executor, progress);
+            ids_.vacate(slots);
+        } else {
+            // From the last slot down: rows that go anyway are not moved first.
+            for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
+                ids_.swap_remove(*slot);  // may run out of memory, but then before anything has changed
+                index_.remove(*slot);
+            }
+        }
+    }
+
+    /// Gives back what removed rows still occupy: afterwards no slot is vacant. Ids and results stay, slots change. Does nothing where nothing is
+    /// vacant, as always in indexes that keep their slots dense. All or nothing.
+    void compact([[maybe_unused]] Executor& executor = inline_executor(), [[maybe_unused]] const Progress& progress = {})
+        requires(Compactable<I> || !StablyRemovable<I>)
+    {
+        if constexpr (Compactable<I>) {
+            if (slots() == size()) return;
+            ids_.extend(slots());
+            auto room = ids_.room_for_compact();
+            ids_.compact(index_.compact(executor, progress), std::move(room));
         }
     }
 
@@ -143,16 +207,14 @@ public:
     void save(const std::filesystem::path& path, const Progress& progress = {}) const
         requires Persistable<I>
     {
-        SectionWriter writer = sections();
-        writer.write(path, progress);
+        with_sections([&](SectionWriter& writer) { writer.write(path, progress); });
     }
 
     /// The file as bytes.
     std::vector<std::byte> to_bytes() const
         requires Persistable<I>
     {
-        SectionWriter writer = sections();
-        return writer.to_bytes();
+        return with_sections([](SectionWriter& writer) { return writer.to_bytes(); });
     }
 
     /// Memory-safe for any bytes; throws Error{corrupt, version, type_mismatch, not_found} where they are no such index.
@@ -167,11 +229,74 @@ public:
         reader.require_known(known);
         I index = I::load(reader, load_params(reader));
         require_space(reader, index.space().label());
-        IdMap ids = IdMap::load(reader, index.size());
+        IdMap ids = IdMap::load(reader, index.space().size());
+        if (ids.size() != index.size())
+            fail(ErrorCode::corrupt, reader.name(), ": expected ", index.size(), " ids, one for each row, got ", ids.size());
         return Keyed(std::move(index), std::move(ids));
     }
 
 private:
+    Keyed(I index, std::nullopt_t) : index_(std::move(index)) {
+        check_ids(index_.size(), index_.size());
+        ids_.append(index_.size());
+    }
+
+    void check_ids(std::size_t rows, std::size_t slots) const {
+        if (rows != index_.size())
+            fail(ErrorCode::dimension_mismatch, "expected ", index_.size(), " ids, one for each row, got ", rows);
+        if (slots != index_.space().size())
+            fail(ErrorCode::dimension_mismatch, "expected an id map of ", index_.space().size(), " slots, got ", slots);
+    }
+
+    /// Adds rows some of whose ids are taken: the new ones come in, then the `old` ones go.
+    void replace(rows_view_of<typename I::space_type> rows, std::span<const Id> ids, std::span<const Slot> old, Executor& executor,
+                 const Progress& progress)
+        requires StablyRemovable<I>
+    {
+        ids_.reserve_vacancies(ids.size());
+        const std::vector<Id> spare = ids_.next_ids(ids.size());
+        const std::vector<Slot> placed = index_.insert(rows, executor, progress);
+        try {
+            index_.remove(old, executor, Progress{});  // not cancelled: what is left is less than what was done
+        } catch (...) {
+            try {
+                index_.remove(std::span<const Slot>(placed), executor, Progress{});
+            } catch (...) {
+                ids_.assign(placed, spare);  // out of memory twice: the new rows stay, beside the old ones, under ids of their own
+            }
+            throw;
+        }
+        ids_.vacate(old);
+        ids_.assign(placed, ids);
+    }
+
+    /// The same where slots can be overwritten: replaced rows keep their slots, the others come behind all, a run of them at a time.
+    void overwrite(rows_view_of<typename I::space_type> rows, std::span<const Id> ids, Executor& executor, const Progress& progress)
+        requires Overwritable<I>
+    {
+        std::vector<Id> fresh;
+        std::vector<Slot> placed;
+        for (const Id id : ids)
+            if (!contains(id)) fresh.push_back(id);
+        placed.reserve(fresh.size());
+        ids_.reserve(fresh);
+        index_.own_rows();
+        try {
+            for (std::size_t first = 0, last = 0; first < ids.size(); first = last + 1) {
+                for (last = first; last < ids.size() && !contains(ids[last]);) ++last;
+                if (last == first) continue;
+                const std::vector<Slot> run = index_.insert(rows.slice(first, last - first), executor, progress);
+                placed.insert(placed.end(), run.begin(), run.end());
+            }
+        } catch (...) {
+            for (auto slot = placed.rbegin(); slot != placed.rend(); ++slot) index_.remove(*slot);
+            throw;
+        }
+        for (std::size_t i = 0; i < ids.size(); ++i)
+            if (const Slot slot = ids_.slot(ids[i]); slot != invalid_slot) index_.overwrite(slot, rows[i]);
+        ids_.assign(placed, fresh);
+    }
+
     static void require_space(const SectionReader& reader, std::string_view label) {
         if (reader.info().space != label)
             fail(ErrorCode::type_mismatch, reader.name(), " holds rows of ", reader.info().space, ", expected ", label);
@@ -196,23 +321,35 @@ private:
         }
     }
 
-    SectionWriter sections() const
+    template <class Work>
+    auto with_sections(Work work) const {
+        if (ids_.slots() == slots()) {
+            SectionWriter writer = sections(ids_);
+            return work(writer);
+        }
+        IdMap ids = ids_;
+        ids.extend(slots());
+        SectionWriter writer = sections(ids);
+        return work(writer);
+    }
+
+    SectionWriter sections(const IdMap& ids) const
         requires Persistable<I>
     {
         FileInfo info;
         info.kind = std::string(I::kind);
         info.space = index_.space().label();
-        info.count = size();
+        info.count = slots();
         info.dim = static_cast<std::uint32_t>(index_.space().dimensions());
         SectionWriter writer(info);
         writer.add_text("params", to_string(index_.params()));
         index_.save(writer);
-        ids_.save(writer);
+        ids.save(writer);
         return writer;
     }
 
     I index_;
-    IdMap ids_;
+    IdMap ids_;  // may know fewer slots than the index: an insertion that failed can leave vacant ones behind, which the next change extends it by
 };
 
 }  // namespace kith
