@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@
 #include "kith/core/params.hpp"
 #include "kith/core/progress.hpp"
 #include "kith/graph/insert.hpp"
+#include "kith/graph/packed.hpp"
 #include "kith/graph/plan.hpp"
 #include "kith/graph/reach.hpp"
 #include "kith/graph/repair.hpp"
@@ -44,7 +46,8 @@ public:
     using Distance = typename S::distance_type;
     using Query = typename S::query_type;
 
-    Graph(S space, std::size_t degree) : space_(std::move(space)), links_(degree) {
+    /// Without links. packed: rows of links keep codes of the neighbours too; throws Error{unsupported} where the space has none.
+    Graph(S space, std::size_t degree, bool packed) : space_(std::move(space)), links_(degree, payload_words(space_, degree, packed)) {
         check_room(0);
         links_.extend(space_.size());
         vacant_.resize(space_.size());
@@ -66,8 +69,8 @@ public:
     /// Walks the base layer from `entry` and offers what it finds: min(capacity, eligible) rows at least, or for a range all that it meets
     /// within the radius. entry: invalid_slot in an empty graph.
     template <class ScorerType, Filter F, Collector C>
-    SearchStats search(const ScorerType& scorer, Slot entry, std::size_t ef, const F& filter, WalkScratch<S>& scratch,
-                       C& collector) const {
+    SearchStats search(const ScorerType& scorer, std::span<const Query> query, Slot entry, std::size_t ef, const F& filter,
+                       WalkScratch<S>& scratch, C& collector) const {
         SearchStats stats;
         if (size() == 0) return stats;
         if constexpr (requires { collector.capacity(); }) {
@@ -78,9 +81,16 @@ public:
                 if (choose_plan({size(), filter.count(slots()), ef, links_.degree()}) == Plan::scan)
                     return scan(scorer, filter, scratch, collector);
             }
+            if constexpr (F::trivial && PackableSpace<S>) {
+                if (packed_) return walk_packed(scorer, query, entry, ef, wanted, filter, scratch, collector);
+            }
             stats = walk_from(scorer, entry, ef, filter, scratch);
-            const std::size_t found = offer_pool(filter, scratch, collector);
-            if (found < wanted) stats += scan(scorer, filter, scratch, collector, &scratch.pool);
+            if (offer_pool(filter, scratch, collector) < wanted) {
+                scratch.visited.begin(slots(), hidden());
+                for (std::size_t i = 0; i < scratch.pool.size(); ++i)
+                    if (filter.allows(scratch.pool.slot(i))) scratch.visited.insert(scratch.pool.slot(i));
+                stats += scan(scorer, filter, scratch, collector, true);
+            }
         } else {
             // The pool must reach past the radius: half of it beyond, so that what lies just inside was looked for.
             for (ef = std::max<std::size_t>(ef, 32);; ef *= 2) {
@@ -97,15 +107,10 @@ public:
         return stats;
     }
 
-    /// Exact: every live row that the filter allows, but those that `offered` holds.
+    /// Exact: every live row that the filter allows; with `rest`, but those that are marked in the visited set.
     template <class ScorerType, Filter F, Collector C>
-    SearchStats scan(const ScorerType& scorer, const F& filter, WalkScratch<S>& scratch, C& collector,
-                     const CandidatePool<Distance>* offered = nullptr) const {
+    SearchStats scan(const ScorerType& scorer, const F& filter, WalkScratch<S>& scratch, C& collector, bool rest = false) const {
         constexpr std::size_t block = 64;
-        if (offered != nullptr) {  // the pool's rows are in the collector already
-            scratch.visited.begin(slots(), hidden());
-            for (std::size_t i = 0; i < offered->size(); ++i) scratch.visited.insert(offered->slot(i));
-        }
         if (scratch.slots.size() < block) scratch.slots.resize(block);
         scratch.distances.reserve_discarding(block);
         std::size_t waiting = 0;
@@ -119,7 +124,7 @@ public:
         };
         const auto take = [&](std::size_t slot) {
             if (slot >= slots() || vacant_.test(slot)) return;
-            if (offered != nullptr && scratch.visited.contains(static_cast<Slot>(slot))) return;
+            if (rest && scratch.visited.contains(static_cast<Slot>(slot))) return;
             prefetch_row(space_, static_cast<Slot>(slot));
             scratch.slots[waiting++] = static_cast<Slot>(slot);
             if (waiting == block) flush();
@@ -171,11 +176,41 @@ public:
         add_scored(scorer, scratch);
     }
 
+    /// Codes for all rows, when all are linked. Links must have been made with room for them.
+    void pack(std::uint64_t seed, Executor& executor, const Progress& progress)
+        requires PackableSpace<S>
+    {
+        packed_.emplace(space_, links_.degree(), seed);
+        std::vector<Slot> all;
+        for_each_live([&](Slot slot) { all.push_back(slot); });
+        repack(all, executor, progress);
+    }
+
+    /// New codes for rows whose links have changed.
+    void repack(std::span<const Slot> touched, Executor& executor, const Progress& progress = {}) {
+        if constexpr (PackableSpace<S>) {
+            if (!packed_) return;
+            constexpr std::size_t step = 8192;
+            std::vector<typename PackedCodes<S>::Encoder> encoders(executor.workers());
+            for (std::size_t first = 0; first < touched.size(); first += step) {
+                progress.report("pack", first, touched.size());
+                executor.run(std::min(step, touched.size() - first), 64, [&](std::size_t begin, std::size_t end, std::size_t which) {
+                    for (std::size_t i = begin; i < end; ++i) packed_->encode(space_, links_, touched[first + i], encoders[which]);
+                });
+            }
+        }
+    }
+
+    bool is_packed() const noexcept {
+        if constexpr (PackableSpace<S>) return packed_.has_value();
+        else return false;
+    }
+
     /// Puts rows into vacant slots, then behind the last, without links. Returns their slots. Strong guarantee.
     std::vector<Slot> take_rows(rows_view_of<S> rows)
         requires GrowableSpace<S>
     {
-        const std::size_t reused = std::min(rows.rows(), vacant_count_);
+        const std::size_t reused = std::min(rows.rows(), vacant_count_ - limbo_.size());
         const std::size_t before = slots();
         const std::size_t after = before + rows.rows() - reused;
         check_room(after - before);
@@ -192,9 +227,9 @@ public:
             vacant_.resize(before);
             throw;
         }
-        // Nothing below fails.
+        // Nothing below fails. limbo_ is sorted.
         for (std::size_t slot = 0; taken.size() < reused; ++slot) {
-            if (!vacant_.test(slot)) continue;
+            if (!vacant_.test(slot) || std::binary_search(limbo_.begin(), limbo_.end(), static_cast<Slot>(slot))) continue;
             space_.overwrite(static_cast<Slot>(slot), rows[taken.size()]);
             links_.assign(slot, {});
             vacant_.reset(slot);
@@ -205,15 +240,20 @@ public:
         return taken;
     }
 
-    /// Distinct live slots become vacant, and the rows that linked to them are repaired. entry: where searches for those rows begin.
+    /// Distinct live slots become vacant, and the rows that linked to them are repaired: all of them by a look at every row, or, when few slots go, those
+    /// that a search from `entry` finds around each. Links that it misses lead to a vacant slot, which walks skip; such slots stay in limbo, not to be
+    /// taken again, until there are so many that a look at every row is worth it.
     void remove(std::span<const Slot> gone, Slot entry, LinkRule rule, Executor& executor, std::span<BuildScratch<S>> workers,
                 std::vector<Slot>* touched = nullptr) {
         std::vector<Slot> nodes;
-        const bool few = gone.size() < size() / 512;
+        const bool few = limbo_.size() + gone.size() < size() / 128;
         if (few) {
             for (const Slot slot : gone) find_linking(slot, entry, workers[0], nodes);
-            std::sort(nodes.begin(), nodes.end());
-            nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+            sort_unique(nodes);
+            limbo_.insert(limbo_.end(), gone.begin(), gone.end());
+            sort_unique(limbo_);
+        } else {
+            limbo_.clear();
         }
         for (const Slot slot : gone) vacant_.set(slot);
         vacant_count_ += gone.size();
@@ -258,7 +298,7 @@ public:
     }
 
     /// Moves the live rows to the first slots, in their order. Returns new slot -> old slot.
-    std::vector<Slot> compact()
+    std::vector<Slot> compact(Executor& executor)
         requires GrowableSpace<S>
     {
         own_rows();
@@ -282,6 +322,10 @@ public:
         links_.truncate(old_of.size());
         vacant_ = Bitset(old_of.size());
         vacant_count_ = 0;
+        limbo_.clear();
+        std::vector<Slot> all(old_of.size());
+        for (std::size_t to = 0; to < all.size(); ++to) all[to] = static_cast<Slot>(to);
+        repack(all, executor);
         return old_of;
     }
 
@@ -290,6 +334,13 @@ public:
     {
         space_.save(writer);
         writer.add_rows("links", links_.rows().view());
+        if constexpr (PackableSpace<S>) {
+            if (packed_) {
+                const std::uint64_t seed[] = {packed_->seed()};
+                writer.add_copy("packed_seed", std::span<const std::uint64_t>(seed));
+                writer.add_copy("packed_mean", packed_->mean());
+            }
+        }
         if (vacant_count_ != 0) {
             std::vector<Slot> list;
             vacant_.view().for_each_set([&](std::size_t slot) { list.push_back(static_cast<Slot>(slot)); });
@@ -297,19 +348,27 @@ public:
         }
     }
 
-    static Graph load(const SectionReader& reader, std::size_t degree)
+    static Graph load(const SectionReader& reader, std::size_t degree, bool packed)
         requires PersistableSpace<S>
     {
         S space = S::load(reader);
-        Links links(Rows<std::uint32_t>::map(reader.template matrix<std::uint32_t>("links", space.size(), degree), reader.keep_alive()), degree);
+        const std::size_t words = degree + payload_words(space, degree, packed);
+        Links links(Rows<std::uint32_t>::map(reader.template matrix<std::uint32_t>("links", space.size(), words), reader.keep_alive()), degree);
         Graph graph(std::move(space), std::move(links));
+        if constexpr (PackableSpace<S>) {
+            if (packed)
+                graph.packed_.emplace(graph.space_, degree, reader.template section<std::uint64_t>("packed_seed", 1)[0],
+                                      reader.template section<float>("packed_mean", graph.space_.dim()));
+        }
         if (reader.contains("vacant")) {
             for (const Slot slot : reader.template section<Slot>("vacant")) {
                 if (slot >= graph.slots() || graph.vacant_.test(slot))
                     fail(ErrorCode::corrupt, reader.name(), ": section 'vacant': expected distinct slots below ", graph.slots(), ", got ", slot);
                 graph.vacant_.set(slot);
                 ++graph.vacant_count_;
+                graph.limbo_.push_back(slot);  // until a change looks at every row
             }
+            sort_unique(graph.limbo_);
         }
         return graph;
     }
@@ -318,7 +377,7 @@ public:
         requires PersistableSpace<S>
     {
         auto names = S::section_names();
-        names.insert(names.end(), {"links", "vacant"});
+        names.insert(names.end(), {"links", "vacant", "packed_seed", "packed_mean"});
         return names;
     }
 
@@ -330,6 +389,9 @@ public:
         for (std::size_t slot = 0; slot < slots(); ++slot) {
             if (slot % 65536 == 0) progress.report("validate links", slot, slots());
             check_links(links_, slot, static_cast<Slot>(slot), slots(), "links", source);
+        }
+        if constexpr (PackableSpace<S>) {
+            if (packed_) validate_codes(source);
         }
         progress.report("validate links", slots(), slots());
     }
@@ -382,6 +444,25 @@ private:
         for (const Slot neighbour : links_.neighbours(slot)) look(neighbour);
     }
 
+    /// The walk over codes: exact distances of what is popped go to the collector.
+    template <class ScorerType, Filter F, Collector C>
+    SearchStats walk_packed(const ScorerType& scorer, std::span<const Query> query, Slot entry, std::size_t ef, std::size_t wanted,
+                            const F& filter, WalkScratch<S>& scratch, C& collector) const
+        requires PackableSpace<S>
+    {
+        auto& packed = scratch.packed;
+        packed_->prepare(query, packed);
+        scratch.visited.begin(slots(), hidden());
+        packed.pool.reset(std::min(ef, slots()));
+        packed.pool.offer(entry, 0.0f);
+        PackedNavigator navigator(space_, links_, slots(), *packed_, scorer, scratch.visited, packed, collector);
+        const std::uint64_t hops = walk(navigator, packed.pool);
+        SearchStats stats = scored(navigator.scored(), hops);
+        stats.bytes += navigator.scored() * links_.row_bytes();
+        if (navigator.scored() < wanted) stats += scan(scorer, filter, scratch, collector, true);
+        return stats;
+    }
+
     template <class ScorerType, Filter F>
     SearchStats walk_from(const ScorerType& scorer, Slot entry, std::size_t ef, const F& filter, WalkScratch<S>& scratch) const {
         scratch.visited.begin(slots(), hidden());
@@ -410,10 +491,48 @@ private:
         return offered;
     }
 
+    /// The codes of a sample of the rows must be those that encoding gives.
+    void validate_codes(std::string_view source) const
+        requires PackableSpace<S>
+    {
+        constexpr std::size_t sample = 1024;
+        Links one(links_.degree(), links_.payload_words());
+        one.extend(1);
+        typename PackedCodes<S>::Encoder encoder;
+        const std::size_t step = std::max<std::size_t>(slots() / sample, 1);
+        for (std::size_t slot = 0; slot < slots(); slot += step) {
+            if (vacant_.test(slot)) continue;
+            packed_->encode(space_, links_.neighbours(slot), static_cast<Slot>(slot), one.own_payload(0), encoder);
+            if (!std::equal(one.payload(0), one.payload(0) + links_.payload_words(), links_.payload(slot)))
+                fail(ErrorCode::corrupt, source, ": section 'links': row ", slot, " does not hold the codes of its neighbours");
+        }
+    }
+
+    static std::size_t payload_words(const S& space, std::size_t degree, bool packed) {
+        if (!packed) return 0;
+        if constexpr (PackableSpace<S>) {
+            PackedCodes<S>::check_degree(degree);
+            return PackedCodes<S>::payload_words(space.dim(), degree);
+        } else {
+            fail(ErrorCode::unsupported, "packed neighbourhoods need l2, euclidean, ip or cosine over rows of numbers, not ", space.label());
+        }
+    }
+
+    template <class T>
+    struct Packed {
+        using type = detail::Nothing;
+    };
+    template <PackableSpace T>
+    struct Packed<T> {
+        using type = std::optional<PackedCodes<T>>;
+    };
+
     S space_;
     Links links_;
+    [[no_unique_address]] typename Packed<S>::type packed_;
     Bitset vacant_;
     std::size_t vacant_count_ = 0;
+    std::vector<Slot> limbo_;  // vacant, but perhaps linked to: sorted
     std::size_t unsettled_ = 0;  // rows changed since everything was known to be reachable
 };
 

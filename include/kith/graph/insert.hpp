@@ -162,15 +162,18 @@ void apply_plans(const S& space, Links& links, const Layer& layer, std::size_t l
     });
     if (touched != nullptr) {
         for (const auto& link : grouped) touched->push_back(link.to);
-        std::sort(touched->begin(), touched->end());
-        touched->erase(std::unique(touched->begin(), touched->end()), touched->end());
     }
 }
 
-/// The sizes of the batches that insert `count` nodes into a graph of `present`: at most as many as there are already, at most a fiftieth of the whole.
-inline std::size_t batch_size(std::size_t present, std::size_t left, std::size_t total) noexcept {
-    const std::size_t most = std::max<std::size_t>(total / 50, 16);
-    return std::min({left, most, std::max<std::size_t>(present, 1)});
+inline void sort_unique(std::vector<Slot>& slots) {
+    std::sort(slots.begin(), slots.end());
+    slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
+}
+
+/// How many of the nodes that are left to insert come next: one, one, two, four ... so that rows unlike all that was there before find each other, and at
+/// most a fiftieth of the graph.
+inline std::size_t batch_size(std::size_t done, std::size_t left, std::size_t total) noexcept {
+    return std::min({left, std::max<std::size_t>(total / 50, 16), std::max<std::size_t>(done, 1)});
 }
 
 /// A permutation of slots that depends on the seed alone (Fisher and Yates 1938).

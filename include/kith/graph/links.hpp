@@ -32,11 +32,13 @@ public:
 
     std::size_t degree() const noexcept { return degree_; }
     std::size_t size() const noexcept { return rows_.rows(); }
-    std::size_t memory_bytes() const noexcept { return size() * rows_.cols() * sizeof(std::uint32_t); }
+    std::size_t row_bytes() const noexcept { return rows_.cols() * sizeof(std::uint32_t); }
+    std::size_t memory_bytes() const noexcept { return size() * row_bytes(); }
     const Rows<std::uint32_t>& rows() const noexcept { return rows_; }
 
     /// `degree` slots, the unused ones invalid_slot.
     const Slot* row(std::size_t node) const noexcept { return rows_.row(static_cast<Slot>(node)); }
+    std::size_t payload_words() const noexcept { return rows_.cols() - degree_; }
     const std::uint32_t* payload(std::size_t node) const noexcept { return row(node) + degree_; }
     std::span<const Slot> neighbours(std::size_t node) const noexcept {
         const Slot* const first = row(node);

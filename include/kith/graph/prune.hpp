@@ -11,12 +11,29 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include "kith/core/topk.hpp"
+#include "kith/metric/metric.hpp"
 #include "kith/space/space.hpp"
 
 namespace kith {
+
+/// Inner products are no metric: a row with a large norm is near to all rows and covers them, and little would be left of a list that is only pruned. Over them, lists
+/// are filled up again with the nearest pruned candidates.
+template <Space S>
+constexpr bool refills_lists() {
+    if constexpr (requires { typename S::metric_type; }) return std::is_same_v<typename S::metric_type, InnerProduct>;
+    else return false;
+}
+
+/// Whether a kept neighbour at distance `between` of a candidate makes it unnecessary for a node at distance `away` of it.
+template <class D>
+bool covers(D between, D away, float alpha) noexcept {
+    if (alpha == 1.0f || between < D{0}) return between <= away;
+    return alpha * static_cast<float>(between) <= static_cast<float>(away);
+}
 
 /// candidates: by distance to the node, nearest first, without the node itself and without repetition; afterwards the kept ones, at most `degree`,
 /// nearest first. `refill`: fill up with the nearest of the pruned (keepPrunedConnections). O(|candidates| degree) distances.
@@ -30,12 +47,8 @@ void prune(const S& space, std::vector<Hit<typename S::distance_type>>& candidat
     for (std::size_t i = 0; i < candidates.size() && kept < degree; ++i) {
         const Hit<D> candidate = candidates[i];
         bool covered = false;
-        for (std::size_t j = 0; j < kept && !covered; ++j) {
-            const D between = space.distance(candidates[j].slot, candidate.slot);
-            covered = alpha == 1.0f || between < D{0}
-                          ? between <= candidate.distance
-                          : alpha * static_cast<float>(between) <= static_cast<float>(candidate.distance);
-        }
+        for (std::size_t j = 0; j < kept && !covered; ++j)
+            covered = covers(space.distance(candidates[j].slot, candidate.slot), candidate.distance, alpha);
         if (covered) {
             if (refill) pruned.push_back(candidate);
         } else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reachability: which nodes a walk can get to at all, and making it all of them. Pruning looks at one row at a time and can cut a node's last incoming link
-// (hundreds of equal rows, clusters far apart); such a node is linked from the nearest reachable node that has room.
+// (hundreds of equal rows, clusters far apart); such a node is linked from the nearest reachable node.
 #pragma once
 
 #include <algorithm>
@@ -55,6 +55,7 @@ std::size_t connect_unreached(Links& links, std::size_t slots, BitsetView hidden
     mark_reachable(links, slots, entry, reached);
     std::size_t unreached = 0;
     std::vector<Slot> row;
+    std::vector<Slot> mine;
     const auto assign = [&](Slot node, std::span<const Slot> neighbours) {
         links.assign(node, neighbours);
         if (touched != nullptr) touched->push_back(node);
@@ -63,40 +64,29 @@ std::size_t connect_unreached(Links& links, std::size_t slots, BitsetView hidden
         if (reached.test(slot)) continue;
         ++unreached;
         const auto node = static_cast<Slot>(slot);
-        bool linked = false;
-        for (std::size_t wide = ef; !linked; wide *= 4) {
-            const auto candidates = near(node, wide);
-            for (const auto& hit : candidates) {
-                const auto neighbours = links.neighbours(hit.slot);
-                if (neighbours.size() == links.degree()) continue;
-                row.assign(neighbours.begin(), neighbours.end());
-                row.push_back(node);
-                assign(hit.slot, row);
-                linked = true;
-                break;
+        // The nearest that has room, among those that are equally near; else the nearest one lends its last link, which the node takes over.
+        const auto candidates = near(node, ef);
+        const auto room = std::find_if(candidates.begin(), candidates.end(), [&](const auto& hit) {
+            return hit.distance == candidates.front().distance && links.neighbours(hit.slot).size() < links.degree();
+        });
+        const Slot giver = room == candidates.end() ? candidates.front().slot : room->slot;
+        const auto given = links.neighbours(giver);
+        row.assign(given.begin(), given.end());
+        if (room != candidates.end()) {
+            row.push_back(node);
+        } else {
+            const auto own = links.neighbours(node);
+            mine.assign(own.begin(), own.end());
+            if (row.back() != node && std::find(mine.begin(), mine.end(), row.back()) == mine.end()) {
+                if (mine.size() == links.degree()) mine.pop_back();
+                mine.push_back(row.back());
             }
-            if (linked || wide >= slots) break;
-            if (wide > 16 * ef) {
-                // Everything near is full: the nearest node gives up its last link for this one, and the new node takes it over.
-                const Slot giver = candidates.front().slot;
-                const auto given = links.neighbours(giver);
-                const Slot last = given.back();
-                row.assign(given.begin(), given.end());
-                row.back() = node;
-                const auto own = links.neighbours(node);
-                std::vector<Slot> mine(own.begin(), own.end());
-                if (std::find(mine.begin(), mine.end(), last) == mine.end()) {
-                    if (mine.size() == links.degree()) mine.pop_back();
-                    mine.push_back(last);
-                }
-                assign(giver, row);
-                assign(node, mine);
-                linked = true;
-            }
+            row.back() = node;
+            assign(node, mine);
         }
+        assign(giver, row);
         mark_reachable(links, slots, node, reached);
     }
-
     return unreached;
 }
 

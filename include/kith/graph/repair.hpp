@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Repair around removed nodes: a node that linked to a removed one is offered the removed one's neighbours in its place, and chooses
-// (Singh, Subramanya, Krishnaswamy and Simhadri 2021, "FreshDiskANN", algorithm 4). Which nodes linked to it is found by looking at all rows
+// Repair around removed nodes: a node that linked to a removed one is offered the removed one's neighbours in its place (Singh, Subramanya,
+// Krishnaswamy and Simhadri 2021, "FreshDiskANN", algorithm 4; but the links that a node has stay, as choosing among all anew thins rows out with every removal). Which nodes linked to it is found by looking at all rows
 // when many nodes go at once, or by a search around each that goes when few do, in place and without a pass over the graph
 // (Xu, Manohar, Bernstein, Chandramouli, Wen and Simhadri 2025, "In-place updates of a graph index", IP-DiskANN). Links that the search misses lead to a vacant
 // slot, which walks skip; when the slot is taken again they are ordinary links to a row that is not near.
@@ -19,9 +19,12 @@
 
 namespace kith {
 
-/// New links for `node`, which may link to hidden slots: they are replaced by the neighbours that the hidden ones had. False where there is nothing to do.
+/// New links for `node` in scratch.candidates, where it links to hidden slots: what it has stays, and the places of the hidden ones go to
+/// neighbours that they had, nearest first, that are not nearer to a link it has (the rule of prune()); the nearest one in any case, so that
+/// no way is cut. False where there is nothing to do.
 template <Space S>
 bool repair_row(const S& space, const Layer& layer, Slot node, std::size_t slots, BitsetView hidden, LinkRule rule, BuildScratch<S>& scratch) {
+    using D = typename S::distance_type;
     const auto current = layer.neighbours(node);
     scratch.slots.clear();
     bool broken = false;
@@ -30,6 +33,7 @@ bool repair_row(const S& space, const Layer& layer, Slot node, std::size_t slots
         else broken = true;
     }
     if (!broken) return false;
+    const std::size_t stay = scratch.slots.size();
     const auto add = [&](Slot slot) {
         if (slot < slots && slot != node && !hidden.test(slot) && std::find(scratch.slots.begin(), scratch.slots.end(), slot) == scratch.slots.end())
             scratch.slots.push_back(slot);
@@ -40,8 +44,18 @@ bool repair_row(const S& space, const Layer& layer, Slot node, std::size_t slots
     }
     scratch.candidates.clear();
     score_candidates(space, node, scratch.slots, scratch);
-    std::sort(scratch.candidates.begin(), scratch.candidates.end(), HitOrder<typename S::distance_type>());
-    prune(space, scratch.candidates, layer.degree(), rule.alpha, rule.refill, scratch.pruned);
+    auto& offered = scratch.pruned;
+    offered.assign(scratch.candidates.begin() + static_cast<std::ptrdiff_t>(stay), scratch.candidates.end());
+    std::sort(offered.begin(), offered.end(), HitOrder<D>());
+    scratch.candidates.resize(stay);
+    for (const Hit<D>& candidate : offered) {
+        if (scratch.candidates.size() == layer.degree()) break;
+        const bool covered = scratch.candidates.size() > stay &&
+                             std::any_of(scratch.candidates.begin(), scratch.candidates.end(), [&](const Hit<D>& kept) {
+                                 return covers(space.distance(kept.slot, candidate.slot), candidate.distance, rule.alpha);
+                             });
+        if (!covered) scratch.candidates.push_back(candidate);
+    }
     return true;
 }
 

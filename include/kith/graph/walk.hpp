@@ -19,6 +19,7 @@
 #include "kith/core/results.hpp"
 #include "kith/filter/filter.hpp"
 #include "kith/graph/links.hpp"
+#include "kith/graph/packed_codes.hpp"
 #include "kith/graph/pool.hpp"
 #include "kith/graph/visited.hpp"
 #include "kith/space/space.hpp"
@@ -36,6 +37,7 @@ struct WalkScratch {
     std::vector<Slot> passed;         // neighbours that the filter does not allow
     AlignedBuffer<Distance> distances;
     scorer_scratch_of<S> scorer;
+    [[no_unique_address]] packed_scratch_of<S> packed;
 };
 
 template <class N, class D>

@@ -36,6 +36,7 @@ struct HnswParams {
     std::uint32_t ef_construction = 200;
     bool extend_candidates = false;
     bool keep_pruned = false;
+    bool packed = false;
 
     static constexpr auto fields() {
         return std::tuple{
@@ -43,6 +44,7 @@ struct HnswParams {
             field("ef_construction", &HnswParams::ef_construction, 1, 1 << 20, "candidates kept while inserting"),
             field("extend_candidates", &HnswParams::extend_candidates, "consider the candidates' neighbours too"),
             field("keep_pruned", &HnswParams::keep_pruned, "fill up with the nearest pruned candidates"),
+            field("packed", &HnswParams::packed, "keep codes of the neighbours beside the links of the base layer; m must be a multiple of 16"),
         };
     }
     friend bool operator==(const HnswParams&, const HnswParams&) = default;
@@ -65,11 +67,14 @@ public:
     /// Links the rows of the space. Throws Error{cancelled, unsupported, out_of_memory}.
     static Hnsw build(S space, const HnswParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(),
                       const Progress& progress = {}) {
-        Hnsw index(Graph<S>(std::move(space), 2 * std::size_t{params.m}), Hierarchy(params.m, seed), params);
+        Hnsw index(Graph<S>(std::move(space), 2 * std::size_t{params.m}, params.packed), Hierarchy(params.m, seed), params);
         std::vector<Slot> all(index.graph_.slots());
         for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<Slot>(i);
         index.hierarchy_.raise(all.size());
         index.link(std::move(all), executor, progress);
+        if constexpr (PackableSpace<S>) {
+            if (params.packed) index.graph_.pack(seed, executor, progress);
+        }
         return index;
     }
 
@@ -88,7 +93,7 @@ public:
         const auto scorer = bind_query(space(), query, scratch.scorer);
         SearchStats stats;
         const Slot entry = find_entry(scorer, 0, scratch, stats);
-        stats += graph_.search(scorer, entry, params.ef, filter, scratch, collector);
+        stats += graph_.search(scorer, query, entry, params.ef, filter, scratch, collector);
         return stats;
     }
 
@@ -123,7 +128,9 @@ public:
         if (gone.empty()) return;
         own_rows();
         std::vector<Scratch> workers(executor.workers());
-        graph_.remove(gone, hierarchy_.entry(), rule(), executor, workers);
+        std::vector<Slot> changed;
+        std::vector<Slot>* const touched = graph_.is_packed() ? &changed : nullptr;
+        graph_.remove(gone, hierarchy_.entry(), rule(), executor, workers, touched);
         const bool any_tower = std::any_of(gone.begin(), gone.end(), [&](Slot slot) { return hierarchy_.level(slot) > 0; });
         std::vector<Slot> members;
         for (std::size_t level = 1; any_tower && level <= hierarchy_.top(); ++level) {
@@ -138,15 +145,17 @@ public:
             hierarchy_.forget_entry();
             graph_.for_each_live([&](Slot slot) { hierarchy_.offer_entry(slot); });
         }
-        graph_.settle(gone.size(), hierarchy_.entry(), workers);
+        graph_.settle(gone.size(), hierarchy_.entry(), workers, touched);
+        sort_unique(changed);
+        graph_.repack(changed, executor);
     }
 
     /// Gives the memory of vacant slots back. Returns new slot -> old slot.
-    std::vector<Slot> compact(Executor& = inline_executor(), const Progress& = {})
+    std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& = {})
         requires GrowableSpace<S>
     {
         own_rows();
-        std::vector<Slot> old_of = graph_.compact();
+        std::vector<Slot> old_of = graph_.compact(executor);
         hierarchy_.compact(old_of);
         return old_of;
     }
@@ -183,7 +192,7 @@ public:
     static Hnsw load(const SectionReader& reader, const HnswParams& params = {})
         requires PersistableSpace<S>
     {
-        Graph<S> graph = Graph<S>::load(reader, 2 * std::size_t{params.m});
+        Graph<S> graph = Graph<S>::load(reader, 2 * std::size_t{params.m}, params.packed);
         Hierarchy hierarchy = Hierarchy::load(reader, params.m, graph.slots(), graph.size());
         return Hnsw(std::move(graph), std::move(hierarchy), params);
     }
@@ -207,7 +216,7 @@ private:
     Hnsw(Graph<S> graph, Hierarchy hierarchy, HnswParams params)
         : graph_(std::move(graph)), hierarchy_(std::move(hierarchy)), params_(params) {}
 
-    LinkRule rule() const noexcept { return {1.0f, params_.keep_pruned}; }
+    LinkRule rule() const noexcept { return {1.0f, params_.keep_pruned || refills_lists<S>()}; }
 
     /// The nearest node that a greedy descent finds in the layer above `level` (in the whole hierarchy there is one, as size() > 0).
     template <class ScorerType>
@@ -232,7 +241,7 @@ private:
             if (scratch.candidates.empty()) return;
             entry = scratch.candidates.front().slot;
             if (params_.extend_candidates) graph_.extend_candidates(layer, scorer, node, scratch);
-            prune(space(), scratch.candidates, params_.m, 1.0f, params_.keep_pruned, scratch.pruned);
+            prune(space(), scratch.candidates, params_.m, rule().alpha, rule().refill, scratch.pruned);
             scratch.plans.add(node, level, scratch.candidates);
             if (level == 0) return;
         }
@@ -241,30 +250,31 @@ private:
     /// Inserts rows that are in the space already.
     void link(std::vector<Slot> nodes, Executor& executor, const Progress& progress) {
         const std::size_t total = graph_.size();
-        std::size_t present = total - nodes.size();
         std::vector<Scratch> workers(executor.workers());
+        std::vector<Slot> changed;
+        std::vector<Slot>* const touched = graph_.is_packed() ? &changed : nullptr;
         shuffle(nodes, Random(hierarchy_.seed(), 1));
         std::size_t done = 0;
         if (hierarchy_.entry() == invalid_slot && !nodes.empty()) {
             hierarchy_.offer_entry(nodes[0]);
             ++done;
-            ++present;
         }
         while (done < nodes.size()) {
             progress.report("link", done, nodes.size());
-            const std::size_t count = batch_size(present, nodes.size() - done, total);
+            const std::size_t count = batch_size(done, nodes.size() - done, total);
             for (auto& worker : workers) worker.plans.clear();
             executor.run(count, 16, [&](std::size_t begin, std::size_t end, std::size_t which) {
                 for (std::size_t i = begin; i < end; ++i) plan_node(nodes[done + i], workers[which]);
             });
             for (std::size_t level = hierarchy_.top(); level > 0; --level)
                 apply_plans(space(), hierarchy_.upper(), hierarchy_.layer(level), level, std::span(workers), rule(), executor);
-            apply_plans(space(), graph_.links(), graph_.base(), 0, std::span(workers), rule(), executor);
+            apply_plans(space(), graph_.links(), graph_.base(), 0, std::span(workers), rule(), executor, touched);
             for (std::size_t i = 0; i < count; ++i) hierarchy_.offer_entry(nodes[done + i]);
             done += count;
-            present += count;
         }
-        graph_.settle(nodes.size(), hierarchy_.entry(), workers);
+        graph_.settle(nodes.size(), hierarchy_.entry(), workers, touched);
+        sort_unique(changed);
+        graph_.repack(changed, executor, progress);
         progress.report("link", done, nodes.size());
     }
 
@@ -279,10 +289,11 @@ private:
         std::vector<Hit<Distance>> hits(1);
         const std::size_t step = std::max<std::size_t>(graph_.slots() / sample, 1);
         for (std::size_t slot = 0; slot < graph_.slots(); slot += step, ++searches) {
-            const auto scorer = bind_query(space(), scratch.load(space(), static_cast<Slot>(slot)), scratch.walk.scorer);
+            const auto query = scratch.load(space(), static_cast<Slot>(slot));
+            const auto scorer = bind_query(space(), query, scratch.walk.scorer);
             const Slot entry = find_entry(scorer, 0, scratch.walk, above);
             TopK<Distance> nearest(hits);
-            all += graph_.search(scorer, entry, GraphSearchParams{}.ef, AllowAll{}, scratch.walk, nearest);
+            all += graph_.search(scorer, query, entry, GraphSearchParams{}.ef, AllowAll{}, scratch.walk, nearest);
         }
         facts.emplace_back("upper_hops", static_cast<double>(above.hops) / static_cast<double>(searches));
         facts.emplace_back("base_hops", static_cast<double>(all.hops) / static_cast<double>(searches));

@@ -33,6 +33,7 @@ struct VamanaParams {
     std::uint32_t l = 100;
     float alpha = 1.2f;
     std::uint32_t passes = 2;
+    bool packed = false;
 
     static constexpr auto fields() {
         return std::tuple{
@@ -40,6 +41,7 @@ struct VamanaParams {
             field("l", &VamanaParams::l, 1, 1 << 20, "candidates kept while inserting"),
             field("alpha", &VamanaParams::alpha, 1, 4, "how much farther a candidate may be from a kept one and still be pruned"),
             field("passes", &VamanaParams::passes, 1, 4, "times that each row chooses its links; all but the last with alpha = 1"),
+            field("packed", &VamanaParams::packed, "keep codes of the neighbours beside the links; r must be a multiple of 32"),
         };
     }
     friend bool operator==(const VamanaParams&, const VamanaParams&) = default;
@@ -62,12 +64,15 @@ public:
     /// Algorithm 3. Throws Error{cancelled, unsupported, out_of_memory}.
     static Vamana build(S space, const VamanaParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(),
                         const Progress& progress = {}) {
-        Vamana index(Graph<S>(std::move(space), params.r), params, seed);
+        Vamana index(Graph<S>(std::move(space), params.r, params.packed), params, seed);
         std::vector<Slot> all(index.graph_.slots());
         for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<Slot>(i);
         index.choose_entry(executor);
         for (std::uint32_t pass = 1; pass <= params.passes; ++pass)
             index.link(all, pass == params.passes ? params.alpha : 1.0f, pass > 1, executor, progress);
+        if constexpr (PackableSpace<S>) {
+            if (params.packed) index.graph_.pack(seed, executor, progress);
+        }
         return index;
     }
 
@@ -82,7 +87,7 @@ public:
     SearchStats search(std::span<const Query> query, const GraphSearchParams& params, const F& filter, scratch_type& scratch,
                        C& collector) const {
         if (size() == 0) return {};
-        return graph_.search(bind_query(space(), query, scratch.scorer), entry_, params.ef, filter, scratch, collector);
+        return graph_.search(bind_query(space(), query, scratch.scorer), query, entry_, params.ef, filter, scratch, collector);
     }
 
     /// Strong guarantee: rows that could not all be linked are given up again. Returns the slots of the rows.
@@ -113,16 +118,20 @@ public:
         if (gone.empty()) return;
         own_rows();
         std::vector<Scratch> workers(executor.workers());
-        graph_.remove(gone, entry_, LinkRule{params_.alpha, false}, executor, workers);
+        std::vector<Slot> changed;
+        std::vector<Slot>* const touched = graph_.is_packed() ? &changed : nullptr;
+        graph_.remove(gone, entry_, LinkRule{params_.alpha, refills_lists<S>()}, executor, workers, touched);
         if (entry_ == invalid_slot || graph_.is_vacant(entry_)) choose_entry(executor);
-        graph_.settle(gone.size(), entry_, workers);
+        graph_.settle(gone.size(), entry_, workers, touched);
+        sort_unique(changed);
+        graph_.repack(changed, executor);
     }
 
     /// Gives the memory of vacant slots back. Returns new slot -> old slot.
-    std::vector<Slot> compact(Executor& = inline_executor(), const Progress& = {})
+    std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& = {})
         requires GrowableSpace<S>
     {
-        std::vector<Slot> old_of = graph_.compact();
+        std::vector<Slot> old_of = graph_.compact(executor);
         if (entry_ != invalid_slot)
             entry_ = static_cast<Slot>(std::lower_bound(old_of.begin(), old_of.end(), entry_) - old_of.begin());
         return old_of;
@@ -148,7 +157,7 @@ public:
         requires PersistableSpace<S>
     {
         const auto state = reader.template section<std::uint64_t>("vamana", 2);
-        Vamana index(Graph<S>::load(reader, params.r), params, state[0]);
+        Vamana index(Graph<S>::load(reader, params.r, params.packed), params, state[0]);
         if (index.size() == 0 ? state[1] != invalid_slot : state[1] >= index.graph_.slots())
             fail(ErrorCode::corrupt, reader.name(), ": section 'vamana': expected an entry point below ", index.graph_.slots(), ", got ", state[1]);
         index.entry_ = static_cast<Slot>(state[1]);
@@ -193,34 +202,35 @@ private:
         const auto scorer = bind_query(space(), scratch.load(space(), node), scratch.walk.scorer);
         graph_.find_candidates(graph_.base(), scorer, node, entry_, params_.l, scratch);
         if (again) graph_.add_neighbours(scorer, node, scratch);
-        prune(space(), scratch.candidates, params_.r, alpha, false, scratch.pruned);
+        prune(space(), scratch.candidates, params_.r, alpha, refills_lists<S>(), scratch.pruned);
         scratch.plans.add(node, 0, scratch.candidates);
     }
 
     /// One pass over rows that are in the space already.
     void link(std::vector<Slot> nodes, float alpha, bool again, Executor& executor, const Progress& progress) {
         const std::size_t total = graph_.size();
-        std::size_t present = again ? total : total - nodes.size();
         std::vector<Scratch> workers(executor.workers());
+        std::vector<Slot> changed;
+        std::vector<Slot>* const touched = graph_.is_packed() ? &changed : nullptr;
         shuffle(nodes, Random(seed_, 3));
         std::size_t done = 0;
-        if (present == 0 && !nodes.empty()) {  // the entry point is there first
+        if (!again && nodes.size() == total && total > 0) {  // the entry point is there first
             std::iter_swap(nodes.begin(), std::find(nodes.begin(), nodes.end(), entry_));
             ++done;
-            ++present;
         }
         while (done < nodes.size()) {
             progress.report("link", done, nodes.size());
-            const std::size_t count = batch_size(present, nodes.size() - done, total);
+            const std::size_t count = batch_size(again ? total : done, nodes.size() - done, total);
             for (auto& worker : workers) worker.plans.clear();
             executor.run(count, 16, [&](std::size_t begin, std::size_t end, std::size_t which) {
                 for (std::size_t i = begin; i < end; ++i) plan_node(nodes[done + i], alpha, again, workers[which]);
             });
-            apply_plans(space(), graph_.links(), graph_.base(), 0, std::span(workers), LinkRule{alpha, false}, executor);
+            apply_plans(space(), graph_.links(), graph_.base(), 0, std::span(workers), LinkRule{alpha, refills_lists<S>()}, executor, touched);
             done += count;
-            present += again ? 0 : count;
         }
-        graph_.settle(nodes.size(), entry_, workers);
+        graph_.settle(nodes.size(), entry_, workers, touched);
+        sort_unique(changed);
+        graph_.repack(changed, executor, progress);
         progress.report("link", done, nodes.size());
     }
 

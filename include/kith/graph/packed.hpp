@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// PackedNavigator: expands a node by the codes of its neighbours in its record (graph/packed_codes.hpp).
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "kith/graph/packed_codes.hpp"
+#include "kith/graph/walk.hpp"
+
+namespace kith {
+
+/// Expands a node by the codes in its record. What it pops is scored exactly and offered to the collector, unless it was popped before; its neighbours enter
+/// the pool with estimates, perhaps more than once, from several nodes.
+template <PackableSpace S, class ScorerType, Collector C>
+class PackedNavigator {
+public:
+    PackedNavigator(const S& space, const Links& links, std::size_t slots, const PackedCodes<S>& codes, const ScorerType& scorer,
+                    VisitedSet& visited, PackedScratch& scratch, C& collector)
+        : space_(space), links_(links), slots_(slots), codes_(codes), scorer_(scorer), visited_(visited), scratch_(scratch), collector_(collector) {}
+
+    void expand(Slot node, CandidatePool<float>& pool) {
+        if (node >= slots_ || !visited_.insert(node)) return;
+        const auto distance = sane(scorer_(node));
+        collector_.offer(node, distance);
+        ++scored_;
+        const Slot* const row = links_.row(node);
+        for (std::size_t first = 0; first < links_.degree(); first += rabitq::block_size) {
+            if (row[first] >= slots_) break;
+            std::uint32_t near = codes_.estimate(row, first / rabitq::block_size, static_cast<float>(distance), pool.bound(), scratch_);
+            for (; near != 0; near &= near - 1) {
+                const auto i = static_cast<std::size_t>(std::countr_zero(near));
+                const Slot slot = row[first + i];
+                if (slot < slots_ && !visited_.contains(slot)) pool.offer(slot, sane(scratch_.estimates[i]));
+            }
+        }
+        if (pool.has_next()) prefetch(pool.next());
+    }
+
+    std::uint64_t scored() const noexcept { return scored_; }
+
+private:
+    void prefetch(Slot slot) const noexcept {
+        prefetch_row(space_, slot);
+        const auto* const record = reinterpret_cast<const char*>(links_.row(slot));
+        const std::size_t bytes = std::min<std::size_t>(links_.row_bytes(), 1024);
+        for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(record + at);
+    }
+
+    const S& space_;
+    const Links& links_;
+    const std::size_t slots_;
+    const PackedCodes<S>& codes_;
+    const ScorerType& scorer_;
+    VisitedSet& visited_;
+    PackedScratch& scratch_;
+    C& collector_;
+    std::uint64_t scored_ = 0;
+};
+
+}  // namespace kith
