@@ -19,6 +19,8 @@
 #include "kith/any/any_index.hpp"
 #include "kith/any/model.hpp"
 #include "kith/index/flat.hpp"
+#include "kith/index/hnsw.hpp"
+#include "kith/index/vamana.hpp"
 
 namespace kith {
 
@@ -58,7 +60,7 @@ struct Structure {
     using over = I<S>;
 };
 
-using Structures = TypeList<Structure<Flat>>;
+using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>>;
 
 template <class S>
 std::string space_label() {
@@ -102,23 +104,28 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     PREFIX template std::unique_ptr<AnyModel> build_model<I<DenseSpace<M, T>>>(                          \
         AnyMatrix, const Spec&, const BuildOptions&, Executor&);                                         \
     PREFIX template std::unique_ptr<AnyModel> load_model<I<DenseSpace<M, T>>>(const SectionReader&);
-#define KITH_DENSE_MODELS(PREFIX, I, T)    \
-    KITH_MODEL(PREFIX, I, L2, T)           \
-    KITH_MODEL(PREFIX, I, Euclidean, T)    \
-    KITH_MODEL(PREFIX, I, InnerProduct, T) \
-    KITH_MODEL(PREFIX, I, Cosine, T)       \
-    KITH_MODEL(PREFIX, I, L1, T)
-#define KITH_BIT_MODELS(PREFIX, I)         \
-    KITH_MODEL(PREFIX, I, Hamming, Bits8)  \
-    KITH_MODEL(PREFIX, I, Jaccard, Bits8)
+/// Every structure over one space.
+#define KITH_MODELS(PREFIX, M, T)      \
+    KITH_MODEL(PREFIX, Flat, M, T)     \
+    KITH_MODEL(PREFIX, Hnsw, M, T)     \
+    KITH_MODEL(PREFIX, Vamana, M, T)
+#define KITH_DENSE_MODELS(PREFIX, T)    \
+    KITH_MODELS(PREFIX, L2, T)          \
+    KITH_MODELS(PREFIX, Euclidean, T)   \
+    KITH_MODELS(PREFIX, InnerProduct, T)\
+    KITH_MODELS(PREFIX, Cosine, T)      \
+    KITH_MODELS(PREFIX, L1, T)
+#define KITH_BIT_MODELS(PREFIX)         \
+    KITH_MODELS(PREFIX, Hamming, Bits8) \
+    KITH_MODELS(PREFIX, Jaccard, Bits8)
 
 #if defined(KITH_COMPILED_MODELS)
-KITH_DENSE_MODELS(extern, Flat, float)
-KITH_DENSE_MODELS(extern, Flat, Half)
-KITH_DENSE_MODELS(extern, Flat, BFloat16)
-KITH_DENSE_MODELS(extern, Flat, std::int8_t)
-KITH_DENSE_MODELS(extern, Flat, std::uint8_t)
-KITH_BIT_MODELS(extern, Flat)
+KITH_DENSE_MODELS(extern, float)
+KITH_DENSE_MODELS(extern, Half)
+KITH_DENSE_MODELS(extern, BFloat16)
+KITH_DENSE_MODELS(extern, std::int8_t)
+KITH_DENSE_MODELS(extern, std::uint8_t)
+KITH_BIT_MODELS(extern)
 #endif
 
 /// Calls visit(Type<I>{}) for the index type that these names mean; throws Error{invalid_argument, unsupported} naming what there is.

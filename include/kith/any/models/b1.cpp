@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_BIT_MODELS(, Flat)
+KITH_BIT_MODELS()
 
 }  // namespace kith::detail

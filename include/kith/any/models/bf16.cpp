@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, Flat, BFloat16)
+KITH_DENSE_MODELS(, BFloat16)
 
 }  // namespace kith::detail

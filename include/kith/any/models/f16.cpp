@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, Flat, Half)
+KITH_DENSE_MODELS(, Half)
 
 }  // namespace kith::detail

@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, Flat, float)
+KITH_DENSE_MODELS(, float)
 
 }  // namespace kith::detail

@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, Flat, std::uint8_t)
+KITH_DENSE_MODELS(, std::uint8_t)
 
 }  // namespace kith::detail
