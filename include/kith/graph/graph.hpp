@@ -453,7 +453,9 @@ private:
         auto& packed = scratch.packed;
         packed_->prepare(query, packed);
         scratch.visited.begin(slots(), hidden());
+        packed.met.begin(slots());
         packed.pool.reset(std::min(ef, slots()));
+        packed.met.insert(entry);
         packed.pool.offer(entry, 0.0f);
         PackedNavigator navigator(space_, links_, slots(), *packed_, scorer, scratch.visited, packed, collector);
         const std::uint64_t hops = walk(navigator, packed.pool);

@@ -13,7 +13,7 @@
 namespace kith {
 
 /// Expands a node by the codes in its record. What it pops is scored exactly and offered to the collector, unless it was popped before; its neighbours enter
-/// the pool with estimates, perhaps more than once, from several nodes.
+/// the pool with estimates, of which there may be several, from several nodes: the nearest counts.
 template <PackableSpace S, class ScorerType, Collector C>
 class PackedNavigator {
 public:
@@ -33,7 +33,10 @@ public:
             for (; near != 0; near &= near - 1) {
                 const auto i = static_cast<std::size_t>(std::countr_zero(near));
                 const Slot slot = row[first + i];
-                if (slot < slots_ && !visited_.contains(slot)) pool.offer(slot, sane(scratch_.estimates[i]));
+                if (slot >= slots_ || visited_.contains(slot)) continue;
+                const float estimate = sane(scratch_.estimates[i]);
+                if (scratch_.met.insert(slot)) pool.offer(slot, estimate);
+                else pool.offer_again(slot, estimate);
             }
         }
         if (pool.has_next()) prefetch(pool.next());

@@ -25,6 +25,7 @@
 #include "kith/core/random.hpp"
 #include "kith/graph/links.hpp"
 #include "kith/graph/pool.hpp"
+#include "kith/graph/visited.hpp"
 #include "kith/quantize/rabitq.hpp"
 #include "kith/quantize/rotation.hpp"
 #include "kith/simd/kernels.hpp"
@@ -50,6 +51,7 @@ concept PackableSpace = Space<S> && detail::PackableDense<S>::value;
 /// What a packed walk needs to remember.
 struct PackedScratch {
     CandidatePool<float> pool;
+    VisitedSet met;  // entered the pool
     rabitq::QueryTable table;
     AlignedBuffer<float> vector;
     AlignedBuffer<float> rotated;

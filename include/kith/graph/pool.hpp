@@ -60,6 +60,19 @@ public:
         return true;
     }
 
+    /// offer() for a slot that may be in the pool already, with another distance: the nearer one counts. O(ef).
+    bool offer_again(Slot slot, D distance) noexcept {
+        for (std::size_t i = next_; i < size_; ++i) {
+            if ((entries_[i].slot & ~expanded) != slot) continue;
+            if (!(distance < entries_[i].distance)) return false;
+            std::memmove(static_cast<void*>(entries_.data() + i), entries_.data() + i + 1, (size_ - i - 1) * sizeof(Entry));
+            --size_;
+            settle_next();
+            break;
+        }
+        return offer(slot, distance);
+    }
+
     bool has_next() const noexcept { return next_ < size_; }
     /// The nearest candidate that was not expanded; has_next().
     Slot next() const noexcept { return entries_[next_].slot; }
@@ -69,13 +82,16 @@ public:
     Slot pop() noexcept {
         const Slot slot = entries_[next_].slot;
         entries_[next_].slot |= expanded;
-        do ++next_;
-        while (next_ < size_ && (entries_[next_].slot & expanded) != 0);
+        settle_next();
         return slot;
     }
 
 private:
     static constexpr Slot expanded = Slot{1} << 31;
+
+    void settle_next() noexcept {
+        while (next_ < size_ && (entries_[next_].slot & expanded) != 0) ++next_;
+    }
 
     AlignedBuffer<Entry> entries_;
     std::size_t capacity_ = 0;
