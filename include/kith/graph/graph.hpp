@@ -1,33 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Graph<S>: what HNSW and Vamana share: rows of a space, their links in the base layer, and which slots are vacant. It searches from an entry point that the
-// index found in its own way, takes rows in, gives slots up and repairs the links around them, and saves and loads all that.
+// Graph<S>: what HNSW and Vamana share above what they store (graph/store.hpp): searching the base layer from an entry point that the index found in its own way,
+// finding candidates for new nodes, giving slots up and repairing the links around them.
 //
 // Slots are stable: a removed row leaves a vacant slot, which a later row reuses. A vacant slot counts as visited before a walk
 // begins, so that links which still lead there cost nothing and lead nowhere.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <optional>
 #include <span>
-#include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "kith/core/error.hpp"
-#include "kith/core/executor.hpp"
-#include "kith/core/params.hpp"
-#include "kith/core/progress.hpp"
 #include "kith/graph/insert.hpp"
 #include "kith/graph/packed.hpp"
 #include "kith/graph/plan.hpp"
-#include "kith/graph/reach.hpp"
 #include "kith/graph/repair.hpp"
+#include "kith/graph/store.hpp"
 #include "kith/graph/walk.hpp"
-#include "kith/storage/sections.hpp"
 
 namespace kith {
 
@@ -41,30 +32,26 @@ struct GraphSearchParams {
 };
 
 template <Space S>
-class Graph {
+class Graph : public GraphStore<S> {
+    using Store = GraphStore<S>;
+    using Store::limbo_;
+    using Store::links_;
+    using Store::packed_;
+    using Store::space_;
+    using Store::vacant_;
+    using Store::vacant_count_;
+
 public:
     using Distance = typename S::distance_type;
     using Query = typename S::query_type;
+    using Store::base;
+    using Store::for_each_live;
+    using Store::hidden;
+    using Store::size;
+    using Store::slots;
 
-    /// Without links. packed: rows of links keep codes of the neighbours too; throws Error{unsupported} where the space has none.
-    Graph(S space, std::size_t degree, bool packed) : space_(std::move(space)), links_(degree, payload_words(space_, degree, packed)) {
-        check_room(0);
-        links_.extend(space_.size());
-        vacant_.resize(space_.size());
-    }
-
-    const S& space() const noexcept { return space_; }
-    const Links& links() const noexcept { return links_; }
-    Links& links() noexcept { return links_; }
-    Layer base() const noexcept { return Layer(links_); }
-    std::size_t slots() const noexcept { return space_.size(); }
-    std::size_t size() const noexcept { return slots() - vacant_count_; }
-    std::size_t vacant_count() const noexcept { return vacant_count_; }
-    bool is_vacant(Slot slot) const noexcept { return vacant_.test(slot); }
-    std::size_t memory_bytes() const noexcept { return space_.memory_bytes() + links_.memory_bytes() + vacant_.size() / 8; }
-
-    /// The slots that count as visited from the beginning.
-    BitsetView hidden() const noexcept { return vacant_count_ == 0 ? BitsetView() : vacant_.view(); }
+    using Store::Store;
+    explicit Graph(Store store) : Store(std::move(store)) {}
 
     /// Walks the base layer from `entry` and offers what it finds: min(capacity, eligible) rows at least, or for a range all that it meets
     /// within the radius. entry: invalid_slot in an empty graph.
@@ -176,70 +163,6 @@ public:
         add_scored(scorer, scratch);
     }
 
-    /// Codes for all rows, when all are linked. Links must have been made with room for them.
-    void pack(std::uint64_t seed, Executor& executor, const Progress& progress)
-        requires PackableSpace<S>
-    {
-        packed_.emplace(space_, links_.degree(), seed);
-        std::vector<Slot> all;
-        for_each_live([&](Slot slot) { all.push_back(slot); });
-        repack(all, executor, progress);
-    }
-
-    /// New codes for rows whose links have changed.
-    void repack(std::span<const Slot> touched, Executor& executor, const Progress& progress = {}) {
-        if constexpr (PackableSpace<S>) {
-            if (!packed_) return;
-            constexpr std::size_t step = 8192;
-            std::vector<typename PackedCodes<S>::Encoder> encoders(executor.workers());
-            for (std::size_t first = 0; first < touched.size(); first += step) {
-                progress.report("pack", first, touched.size());
-                executor.run(std::min(step, touched.size() - first), 64, [&](std::size_t begin, std::size_t end, std::size_t which) {
-                    for (std::size_t i = begin; i < end; ++i) packed_->encode(space_, links_, touched[first + i], encoders[which]);
-                });
-            }
-        }
-    }
-
-    bool is_packed() const noexcept {
-        if constexpr (PackableSpace<S>) return packed_.has_value();
-        else return false;
-    }
-
-    /// Puts rows into vacant slots, then behind the last, without links. Returns their slots. Strong guarantee.
-    std::vector<Slot> take_rows(rows_view_of<S> rows)
-        requires GrowableSpace<S>
-    {
-        const std::size_t reused = std::min(rows.rows(), vacant_count_ - limbo_.size());
-        const std::size_t before = slots();
-        const std::size_t after = before + rows.rows() - reused;
-        check_room(after - before);
-        std::vector<Slot> taken;
-        taken.reserve(rows.rows());
-        links_.make_owned();
-        if (reused > 0) space_.own_rows();
-        vacant_.resize(after);
-        links_.extend(after);
-        try {
-            space_.append(rows.slice(reused, rows.rows() - reused));
-        } catch (...) {
-            links_.truncate(before);
-            vacant_.resize(before);
-            throw;
-        }
-        // Nothing below fails. limbo_ is sorted.
-        for (std::size_t slot = 0; taken.size() < reused; ++slot) {
-            if (!vacant_.test(slot) || std::binary_search(limbo_.begin(), limbo_.end(), static_cast<Slot>(slot))) continue;
-            space_.overwrite(static_cast<Slot>(slot), rows[taken.size()]);
-            links_.assign(slot, {});
-            vacant_.reset(slot);
-            taken.push_back(static_cast<Slot>(slot));
-        }
-        vacant_count_ -= reused;
-        for (std::size_t slot = before; slot < after; ++slot) taken.push_back(static_cast<Slot>(slot));
-        return taken;
-    }
-
     /// Distinct live slots become vacant, and the rows that linked to them are repaired: all of them by a look at every row, or, when few slots go, those
     /// that a search from `entry` finds around each. Links that it misses lead to a vacant slot, which walks skip; such slots stay in limbo, not to be
     /// taken again, until there are so many that a look at every row is worth it.
@@ -260,12 +183,6 @@ public:
         if (few) std::erase_if(nodes, [&](Slot slot) { return vacant_.test(slot); });
         else for_each_live([&](Slot slot) { nodes.push_back(slot); });
         repair_rows(space_, links_, base(), nodes, slots(), hidden(), rule, workers, executor, touched);
-    }
-
-    template <class Visit>
-    void for_each_live(Visit&& visit) const {
-        for (std::size_t slot = 0; slot < slots(); ++slot)
-            if (!vacant_.test(slot)) visit(static_cast<Slot>(slot));
     }
 
     /// After `changes` rows were linked or removed: links again what cannot be reached any more. Looks at the whole graph, but only
@@ -290,119 +207,6 @@ public:
         });
     }
 
-    void own_rows()
-        requires GrowableSpace<S>
-    {
-        space_.own_rows();
-        links_.make_owned();
-    }
-
-    /// Moves the live rows to the first slots, in their order. Returns new slot -> old slot.
-    std::vector<Slot> compact(Executor& executor)
-        requires GrowableSpace<S>
-    {
-        own_rows();
-        std::vector<Slot> old_of;
-        std::vector<Slot> new_of(slots(), invalid_slot);
-        old_of.reserve(size());
-        for (std::size_t slot = 0; slot < slots(); ++slot) {
-            if (vacant_.test(slot)) continue;
-            new_of[slot] = static_cast<Slot>(old_of.size());
-            old_of.push_back(static_cast<Slot>(slot));
-        }
-        std::vector<Slot> row;
-        for (std::size_t to = 0; to < old_of.size(); ++to) {
-            row.clear();
-            for (const Slot neighbour : links_.neighbours(old_of[to]))
-                if (neighbour < new_of.size() && new_of[neighbour] != invalid_slot) row.push_back(new_of[neighbour]);
-            links_.assign(to, row);
-            if (old_of[to] != to) space_.move_row(old_of[to], static_cast<Slot>(to));
-        }
-        space_.truncate(old_of.size());
-        links_.truncate(old_of.size());
-        vacant_ = Bitset(old_of.size());
-        vacant_count_ = 0;
-        limbo_.clear();
-        std::vector<Slot> all(old_of.size());
-        for (std::size_t to = 0; to < all.size(); ++to) all[to] = static_cast<Slot>(to);
-        repack(all, executor);
-        return old_of;
-    }
-
-    void save(SectionWriter& writer) const
-        requires PersistableSpace<S>
-    {
-        space_.save(writer);
-        writer.add_rows("links", links_.rows().view());
-        if constexpr (PackableSpace<S>) {
-            if (packed_) {
-                const std::uint64_t seed[] = {packed_->seed()};
-                writer.add_copy("packed_seed", std::span<const std::uint64_t>(seed));
-                writer.add_copy("packed_mean", packed_->mean());
-            }
-        }
-        if (vacant_count_ != 0) {
-            std::vector<Slot> list;
-            vacant_.view().for_each_set([&](std::size_t slot) { list.push_back(static_cast<Slot>(slot)); });
-            writer.add_copy("vacant", std::span<const Slot>(list));
-        }
-    }
-
-    static Graph load(const SectionReader& reader, std::size_t degree, bool packed)
-        requires PersistableSpace<S>
-    {
-        S space = S::load(reader);
-        const std::size_t words = degree + payload_words(space, degree, packed);
-        Links links(Rows<std::uint32_t>::map(reader.template matrix<std::uint32_t>("links", space.size(), words), reader.keep_alive()), degree);
-        Graph graph(std::move(space), std::move(links));
-        if constexpr (PackableSpace<S>) {
-            if (packed)
-                graph.packed_.emplace(graph.space_, degree, reader.template section<std::uint64_t>("packed_seed", 1)[0],
-                                      reader.template section<float>("packed_mean", graph.space_.dim()));
-        }
-        if (reader.contains("vacant")) {
-            for (const Slot slot : reader.template section<Slot>("vacant")) {
-                if (slot >= graph.slots() || graph.vacant_.test(slot))
-                    fail(ErrorCode::corrupt, reader.name(), ": section 'vacant': expected distinct slots below ", graph.slots(), ", got ", slot);
-                graph.vacant_.set(slot);
-                ++graph.vacant_count_;
-                graph.limbo_.push_back(slot);  // until a change looks at every row
-            }
-            sort_unique(graph.limbo_);
-        }
-        return graph;
-    }
-
-    static std::vector<std::string_view> section_names()
-        requires PersistableSpace<S>
-    {
-        auto names = S::section_names();
-        names.insert(names.end(), {"links", "vacant", "packed_seed", "packed_mean"});
-        return names;
-    }
-
-    /// Throws Error{corrupt} unless rows of links hold distinct slots that exist, padded at the end.
-    void validate(std::string_view source, const Progress& progress) const
-        requires PersistableSpace<S>
-    {
-        space_.validate(source, progress);
-        for (std::size_t slot = 0; slot < slots(); ++slot) {
-            if (slot % 65536 == 0) progress.report("validate links", slot, slots());
-            check_links(links_, slot, static_cast<Slot>(slot), slots(), "links", source);
-        }
-        if constexpr (PackableSpace<S>) {
-            if (packed_) validate_codes(source);
-        }
-        progress.report("validate links", slots(), slots());
-    }
-
-    void describe(Slot entry, ParamMap& facts) const {
-        const std::size_t reachable = count_reachable(links_, slots(), hidden(), entry);
-        facts.emplace_back("reachable", size() == 0 ? 1.0 : static_cast<double>(reachable) / static_cast<double>(size()));
-        facts.emplace_back("vacant_slots", static_cast<std::int64_t>(vacant_count_));
-        facts.emplace_back("links_bytes", static_cast<std::int64_t>(links_.memory_bytes()));
-    }
-
     SearchStats scored(std::size_t rows, std::size_t hops) const noexcept {
         SearchStats stats;
         stats.distances = rows;
@@ -418,16 +222,6 @@ private:
         scorer.gather(scratch.slots, scratch.distances.data());
         for (std::size_t i = 0; i < scratch.slots.size(); ++i) scratch.candidates.push_back({sane(scratch.distances[i]), scratch.slots[i]});
         std::sort(scratch.candidates.begin(), scratch.candidates.end(), HitOrder<Distance>());
-    }
-
-    Graph(S space, Links links) : space_(std::move(space)), links_(std::move(links)) {
-        check_room(0);
-        vacant_.resize(space_.size());
-    }
-
-    void check_room(std::size_t more) const {
-        if (slots() + more >= max_graph_slots)
-            fail(ErrorCode::unsupported, "a graph holds fewer than ", max_graph_slots, " rows, not ", slots() + more);
     }
 
     /// The nodes around `slot` that link to it, found by a search.
@@ -493,48 +287,6 @@ private:
         return offered;
     }
 
-    /// The codes of a sample of the rows must be those that encoding gives.
-    void validate_codes(std::string_view source) const
-        requires PackableSpace<S>
-    {
-        constexpr std::size_t sample = 1024;
-        Links one(links_.degree(), links_.payload_words());
-        one.extend(1);
-        typename PackedCodes<S>::Encoder encoder;
-        const std::size_t step = std::max<std::size_t>(slots() / sample, 1);
-        for (std::size_t slot = 0; slot < slots(); slot += step) {
-            if (vacant_.test(slot)) continue;
-            packed_->encode(space_, links_.neighbours(slot), static_cast<Slot>(slot), one.own_payload(0), encoder);
-            if (!std::equal(one.payload(0), one.payload(0) + links_.payload_words(), links_.payload(slot)))
-                fail(ErrorCode::corrupt, source, ": section 'links': row ", slot, " does not hold the codes of its neighbours");
-        }
-    }
-
-    static std::size_t payload_words(const S& space, std::size_t degree, bool packed) {
-        if (!packed) return 0;
-        if constexpr (PackableSpace<S>) {
-            PackedCodes<S>::check_degree(degree);
-            return PackedCodes<S>::payload_words(space.dim(), degree);
-        } else {
-            fail(ErrorCode::unsupported, "packed neighbourhoods need l2, euclidean, ip or cosine over rows of numbers, not ", space.label());
-        }
-    }
-
-    template <class T>
-    struct Packed {
-        using type = detail::Nothing;
-    };
-    template <PackableSpace T>
-    struct Packed<T> {
-        using type = std::optional<PackedCodes<T>>;
-    };
-
-    S space_;
-    Links links_;
-    [[no_unique_address]] typename Packed<S>::type packed_;
-    Bitset vacant_;
-    std::size_t vacant_count_ = 0;
-    std::vector<Slot> limbo_;  // vacant, but perhaps linked to: sorted
     std::size_t unsettled_ = 0;  // rows changed since everything was known to be reachable
 };
 

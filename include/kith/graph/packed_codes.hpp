@@ -17,6 +17,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -209,5 +210,22 @@ private:
     std::size_t degree_;
     std::vector<float> mean_;
 };
+
+namespace detail {
+
+template <class S>
+struct PackedCodesOf {
+    using type = Nothing;
+};
+template <PackableSpace S>
+struct PackedCodesOf<S> {
+    using type = std::optional<PackedCodes<S>>;
+};
+
+}  // namespace detail
+
+/// What a graph over S keeps: codes or none, or nothing where there can be none.
+template <class S>
+using packed_codes_of = typename detail::PackedCodesOf<S>::type;
 
 }  // namespace kith

@@ -192,7 +192,7 @@ public:
     static Hnsw load(const SectionReader& reader, const HnswParams& params = {})
         requires PersistableSpace<S>
     {
-        Graph<S> graph = Graph<S>::load(reader, 2 * std::size_t{params.m}, params.packed);
+        Graph<S> graph(GraphStore<S>::load(reader, 2 * std::size_t{params.m}, params.packed));
         Hierarchy hierarchy = Hierarchy::load(reader, params.m, graph.slots(), graph.size());
         return Hnsw(std::move(graph), std::move(hierarchy), params);
     }

@@ -157,7 +157,7 @@ public:
         requires PersistableSpace<S>
     {
         const auto state = reader.template section<std::uint64_t>("vamana", 2);
-        Vamana index(Graph<S>::load(reader, params.r, params.packed), params, state[0]);
+        Vamana index(Graph<S>(GraphStore<S>::load(reader, params.r, params.packed)), params, state[0]);
         if (index.size() == 0 ? state[1] != invalid_slot : state[1] >= index.graph_.slots())
             fail(ErrorCode::corrupt, reader.name(), ": section 'vamana': expected an entry point below ", index.graph_.slots(), ", got ", state[1]);
         index.entry_ = static_cast<Slot>(state[1]);
