@@ -15,9 +15,15 @@ namespace test {
 struct Kind {
     std::string spec;         // build spec, small enough parameters for tiny data
     ParamMap exhaustive;      // search parameters under which results must be exact
+    bool borrows = true;      // rows are used where they lie; false where the codec makes others of them
+
+    std::string name() const { return spec.substr(0, spec.find_first_of("( ")); }
 };
 
-inline std::vector<Kind> kinds() { return {{"flat", {}}}; }
+inline std::vector<Kind> kinds() {
+    const ParamMap all{{"ef", std::int64_t{2000}}};  // more than any test has rows: the walk sees whatever can be reached
+    return {{"flat", {}}, {"hnsw(m=6,ef_construction=40)", all}, {"vamana(r=16,l=40)", all}};
+}
 
 struct Combination {
     Kind kind;
@@ -45,6 +51,19 @@ inline AnyIndex build(const Combination& c, const Vectors& base, Executor& execu
     options.metric = c.metric;
     options.ids = ids;
     return AnyIndex::build(c.kind.spec, base.view(), options, executor);
+}
+
+/// The value of a fact of describe() as text; empty if there is none.
+inline std::string fact(const AnyIndex& index, std::string_view wanted) {
+    for (const auto& [name, value] : index.describe())
+        if (name == wanted)
+            return std::visit(
+                [](const auto& v) {
+                    if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string>) return v;
+                    else return std::to_string(v);
+                },
+                value);
+    return {};
 }
 
 inline bool is_float(ElementType type) { return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16; }
