@@ -238,5 +238,7 @@ void verify_file(const std::filesystem::path& path, const Progress& progress = {
 std::vector<std::string> known_kinds();
 std::vector<std::string> known_metrics();
 std::vector<std::string> known_spaces();
+/// Codes that rows can be replaced by, with the rows' element type: "l2/sq8:f32".
+std::vector<std::string> known_codecs();
 
 }  // namespace kith

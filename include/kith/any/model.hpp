@@ -100,7 +100,9 @@ public:
 
     std::string spec() const override {
         const std::string params = to_string(keyed_.index().params());
-        return std::string(I::kind) + (params.empty() ? "" : "(" + params + ")") + " over " + space().label();
+        std::string over = space().label();
+        if constexpr (requires { I::over_label(); }) over = I::over_label();
+        return std::string(I::kind) + (params.empty() ? "" : "(" + params + ")") + " over " + over;
     }
 
     ParamMap describe() const override {

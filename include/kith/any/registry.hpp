@@ -3,7 +3,8 @@
 // The registry: the closed list of what AnyIndex can be, as types. Kinds and spaces are looked up by walking the list, so a name and the type it
 // stands for cannot drift apart, and messages list what there really is.
 //
-// To add an index: add its template to `structures`. To add a metric or element type: add a space to `Spaces`.
+// To add an index: add its template to `Structures` and to KITH_MODELS. To add a metric or element type: add a space to `Spaces`. Over the codecs of
+// `CodecSpaces` every structure exists twice: over codes alone, and refined with the exact rows.
 //
 // Compiling every pair takes a while. Header-only users pay it once in the file that includes this header; who links kith::any gets
 // them compiled (KITH_COMPILED_MODELS; include/kith/any/models/*.cpp).
@@ -20,7 +21,9 @@
 #include "kith/any/model.hpp"
 #include "kith/index/flat.hpp"
 #include "kith/index/hnsw.hpp"
+#include "kith/index/refine.hpp"
 #include "kith/index/vamana.hpp"
+#include "kith/space/sq8_space.hpp"
 
 namespace kith {
 
@@ -53,6 +56,10 @@ using Spaces = Concat<DenseSpacesOf<float>, DenseSpacesOf<Half>, DenseSpacesOf<B
                       DenseSpacesOf<std::uint8_t>,
                       TypeList<DenseSpace<Hamming, Bits8>, DenseSpace<Jaccard, Bits8>>>::type;
 
+template <class T>
+using Sq8SpacesOf = TypeList<Sq8Space<L2, T>, Sq8Space<InnerProduct, T>, Sq8Space<Cosine, T>>;
+using CodecSpaces = Concat<Sq8SpacesOf<float>, Sq8SpacesOf<Half>>::type;
+
 /// An index template as a value.
 template <template <class> class I>
 struct Structure {
@@ -62,9 +69,17 @@ struct Structure {
 
 using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>>;
 
-template <class S>
-std::string space_label() {
-    return std::string(S::metric_type::name) + "/" + std::string(name(element_traits<typename S::element_type>::type));
+template <class I>
+struct Plain { using type = I; };
+template <class I>
+struct Refined { using type = Refine<I>; };
+
+/// What a file says of the rows of an index of type I, and what a spec's `over` comes to: "l2/f32", "l2/sq8:f32", "l2/sq8+f32".
+template <class I>
+std::string rows_label() {
+    if constexpr (requires { I::file_label(); }) return I::file_label();
+    else if constexpr (requires { I::space_type::file_label(); }) return I::space_type::file_label();
+    else return I::space_type::type_label();
 }
 
 inline std::string list_of(const std::vector<std::string>& names) {
@@ -79,6 +94,14 @@ inline void add_once(std::vector<std::string>& names, std::string name) {
     names.push_back(std::move(name));
 }
 
+/// The rows themselves, or codes of them.
+template <class S>
+S space_of(MatrixView<const typename S::element_type> rows, const BuildOptions& options, Executor& executor) {
+    using T = typename S::element_type;
+    if constexpr (CodecSpace<S>) return S::train_and_encode(rows, executor, options.seed, options.progress);
+    else return S(options.copy ? Rows<T>::copy(rows) : Rows<T>::borrow(rows, options.keep_alive));
+}
+
 template <class I>
 std::unique_ptr<AnyModel> build_model(AnyMatrix matrix, const Spec& spec, const BuildOptions& options, Executor& executor) {
     using S = typename I::space_type;
@@ -88,8 +111,7 @@ std::unique_ptr<AnyModel> build_model(AnyMatrix matrix, const Spec& spec, const 
     if (options.not_finite == NotFinite::reject) require_finite(rows, "row");
     if (!options.ids.empty() && options.ids.size() != rows.rows())
         fail(ErrorCode::dimension_mismatch, "expected ", rows.rows(), " ids, one for each row, got ", options.ids.size());
-    S space(options.copy ? Rows<T>::copy(rows) : Rows<T>::borrow(rows, options.keep_alive));
-    I index = I::build(std::move(space), params, options.seed, executor, options.progress);
+    I index = I::build(space_of<S>(rows, options, executor), params, options.seed, executor, options.progress);
     if (options.ids.empty()) return std::make_unique<IndexModel<I>>(Keyed<I>(std::move(index)));
     return std::make_unique<IndexModel<I>>(Keyed<I>(std::move(index), options.ids));
 }
@@ -99,25 +121,33 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     return std::make_unique<IndexModel<I>>(Keyed<I>::load(reader));
 }
 
-/// Instantiates one pair of structure and space, or only declares it (PREFIX extern).
-#define KITH_MODEL(PREFIX, I, M, T)                                                                      \
-    PREFIX template std::unique_ptr<AnyModel> build_model<I<DenseSpace<M, T>>>(                          \
-        AnyMatrix, const Spec&, const BuildOptions&, Executor&);                                         \
-    PREFIX template std::unique_ptr<AnyModel> load_model<I<DenseSpace<M, T>>>(const SectionReader&);
+/// Instantiates one index type, or only declares it (PREFIX extern).
+#define KITH_MODEL(PREFIX, ...)                                                                                                     \
+    PREFIX template std::unique_ptr<AnyModel> build_model<__VA_ARGS__>(AnyMatrix, const Spec&, const BuildOptions&, Executor&); \
+    PREFIX template std::unique_ptr<AnyModel> load_model<__VA_ARGS__>(const SectionReader&);
 /// Every structure over one space.
-#define KITH_MODELS(PREFIX, M, T)      \
-    KITH_MODEL(PREFIX, Flat, M, T)     \
-    KITH_MODEL(PREFIX, Hnsw, M, T)     \
-    KITH_MODEL(PREFIX, Vamana, M, T)
-#define KITH_DENSE_MODELS(PREFIX, T)    \
-    KITH_MODELS(PREFIX, L2, T)          \
-    KITH_MODELS(PREFIX, Euclidean, T)   \
-    KITH_MODELS(PREFIX, InnerProduct, T)\
-    KITH_MODELS(PREFIX, Cosine, T)      \
-    KITH_MODELS(PREFIX, L1, T)
-#define KITH_BIT_MODELS(PREFIX)         \
-    KITH_MODELS(PREFIX, Hamming, Bits8) \
-    KITH_MODELS(PREFIX, Jaccard, Bits8)
+#define KITH_MODELS(PREFIX, ...)              \
+    KITH_MODEL(PREFIX, Flat<__VA_ARGS__>)     \
+    KITH_MODEL(PREFIX, Hnsw<__VA_ARGS__>)     \
+    KITH_MODEL(PREFIX, Vamana<__VA_ARGS__>)
+#define KITH_DENSE_MODELS(PREFIX, T)                  \
+    KITH_MODELS(PREFIX, DenseSpace<L2, T>)            \
+    KITH_MODELS(PREFIX, DenseSpace<Euclidean, T>)     \
+    KITH_MODELS(PREFIX, DenseSpace<InnerProduct, T>)  \
+    KITH_MODELS(PREFIX, DenseSpace<Cosine, T>)        \
+    KITH_MODELS(PREFIX, DenseSpace<L1, T>)
+#define KITH_BIT_MODELS(PREFIX)                       \
+    KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)   \
+    KITH_MODELS(PREFIX, DenseSpace<Jaccard, Bits8>)
+#define KITH_CODEC_MODELS(PREFIX, ...)                \
+    KITH_MODELS(PREFIX, __VA_ARGS__)                  \
+    KITH_MODEL(PREFIX, Refine<Flat<__VA_ARGS__>>)     \
+    KITH_MODEL(PREFIX, Refine<Hnsw<__VA_ARGS__>>)     \
+    KITH_MODEL(PREFIX, Refine<Vamana<__VA_ARGS__>>)
+#define KITH_SQ8_MODELS(PREFIX, T)                         \
+    KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, T>)             \
+    KITH_CODEC_MODELS(PREFIX, Sq8Space<InnerProduct, T>)   \
+    KITH_CODEC_MODELS(PREFIX, Sq8Space<Cosine, T>)
 
 #if defined(KITH_COMPILED_MODELS)
 KITH_DENSE_MODELS(extern, float)
@@ -126,32 +156,38 @@ KITH_DENSE_MODELS(extern, BFloat16)
 KITH_DENSE_MODELS(extern, std::int8_t)
 KITH_DENSE_MODELS(extern, std::uint8_t)
 KITH_BIT_MODELS(extern)
+KITH_SQ8_MODELS(extern, float)
+KITH_SQ8_MODELS(extern, Half)
 #endif
 
-/// Calls visit(Type<I>{}) for the index type that these names mean; throws Error{invalid_argument, unsupported} naming what there is.
-template <class Visit>
-void with_index_type(std::string_view kind, std::string_view space, Visit&& visit) {
-    bool kind_known = false;
-    const bool found = any_of_types(Structures{}, [&](auto structure) {
+/// Calls visit(Type<I>{}) for the index type of this kind over these rows (rows_label); false where there is none.
+template <class Spaces, template <class> class Form, class Visit>
+bool visit_index_type(std::string_view kind, std::string_view rows, Visit& visit) {
+    return any_of_types(Structures{}, [&](auto structure) {
         using Chosen = typename decltype(structure)::type;
         return any_of_types(Spaces{}, [&](auto candidate) {
-            using S = typename decltype(candidate)::type;
-            using I = typename Chosen::template over<S>;
-            if (I::kind != kind) return false;
-            kind_known = true;
-            if (space_label<S>() != space) return false;
+            using I = typename Form<typename Chosen::template over<typename decltype(candidate)::type>>::type;
+            if (I::kind != kind || rows_label<I>() != rows) return false;
             visit(Type<I>{});
             return true;
         });
     });
-    if (found) return;
-    if (!kind_known)
-        fail(ErrorCode::invalid_argument, "unknown kind of index '", kind, "'; known: ", list_of(known_kinds()));
-    const std::string metric(space.substr(0, space.find('/')));
+}
+
+/// The same; throws Error{invalid_argument, unsupported} naming what there is.
+template <class Visit>
+void with_index_type(std::string_view kind, std::string_view rows, Visit&& visit) {
+    if (visit_index_type<Spaces, Plain>(kind, rows, visit) || visit_index_type<CodecSpaces, Plain>(kind, rows, visit) ||
+        visit_index_type<CodecSpaces, Refined>(kind, rows, visit))
+        return;
+    const auto kinds = known_kinds();
+    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
+        fail(ErrorCode::invalid_argument, "unknown kind of index '", kind, "'; known: ", list_of(kinds));
+    const std::string metric(rows.substr(0, rows.find('/')));
     const auto metrics = known_metrics();
     if (std::find(metrics.begin(), metrics.end(), metric) == metrics.end())
         fail(ErrorCode::invalid_argument, "unknown metric '", metric, "'; known: ", list_of(metrics));
-    fail(ErrorCode::unsupported, kind, " over ", space, " does not exist; spaces: ", list_of(known_spaces()));
+    fail(ErrorCode::unsupported, kind, " over ", rows, " does not exist; spaces: ", list_of(known_spaces()), "; codecs: ", list_of(known_codecs()));
 }
 
 }  // namespace detail
@@ -177,7 +213,16 @@ inline std::vector<std::string> known_metrics() {
 inline std::vector<std::string> known_spaces() {
     std::vector<std::string> names;
     detail::any_of_types(detail::Spaces{}, [&](auto space) {
-        names.push_back(detail::space_label<typename decltype(space)::type>());
+        names.push_back(decltype(space)::type::type_label());
+        return false;
+    });
+    return names;
+}
+
+inline std::vector<std::string> known_codecs() {
+    std::vector<std::string> names;
+    detail::any_of_types(detail::CodecSpaces{}, [&](auto space) {
+        names.push_back(decltype(space)::type::file_label());
         return false;
     });
     return names;
@@ -185,22 +230,29 @@ inline std::vector<std::string> known_spaces() {
 
 inline AnyIndex AnyIndex::build(std::string_view text, AnyMatrix rows, const BuildOptions& options, Executor& executor) {
     const Spec spec = parse_spec(text);
-    if (!spec.refine.empty())
-        fail(ErrorCode::unsupported, spec.kind, " searches exact rows: there is nothing to refine with ", spec.refine);
     const std::string element(name(rows.type));
-    std::string space = (options.metric.empty() ? "l2" : options.metric) + "/" + element;
-    if (!spec.over.empty()) {
-        const std::size_t slash = spec.over.find('/');
-        const std::string codec = slash == std::string::npos ? spec.over : spec.over.substr(slash + 1);
-        const std::string metric = slash == std::string::npos ? "" : spec.over.substr(0, slash);
-        if (codec != element)
-            fail(ErrorCode::type_mismatch, "spec '", text, "' wants rows of ", codec, ", got ", element);
-        if (!metric.empty() && !options.metric.empty() && metric != options.metric)
-            fail(ErrorCode::invalid_argument, "spec '", text, "' says metric ", metric, ", the argument says ", options.metric);
-        if (!metric.empty()) space = metric + "/" + element;
-    }
+    const std::size_t slash = spec.over.find('/');
+    std::string codec = slash == std::string::npos ? spec.over : spec.over.substr(slash + 1);
+    std::string metric = slash == std::string::npos ? "" : spec.over.substr(0, slash);
+    if (!metric.empty() && !options.metric.empty() && metric != options.metric)
+        fail(ErrorCode::invalid_argument, "spec '", text, "' says metric ", metric, ", the argument says ", options.metric);
+    if (metric.empty()) metric = options.metric.empty() ? "l2" : options.metric;
+    if (codec.empty()) codec = element;
+    const auto is_element = [](std::string_view word) {
+        for (const auto type : {ElementType::f32, ElementType::f16, ElementType::bf16, ElementType::i8, ElementType::u8, ElementType::b1})
+            if (word == name(type)) return true;
+        return false;
+    };
+    if (is_element(codec) && codec != element)
+        fail(ErrorCode::type_mismatch, "spec '", text, "' wants rows of ", codec, ", got ", element);
+    if (codec == element && !spec.refine.empty())
+        fail(ErrorCode::unsupported, spec.kind, " over ", codec, " searches exact rows: there is nothing to refine with ", spec.refine);
+    if (!spec.refine.empty() && spec.refine != element)
+        fail(ErrorCode::type_mismatch, "spec '", text, "' refines with rows of ", spec.refine, ", got ", element);
+    std::string label = metric + "/" + codec;
+    if (codec != element) label += (spec.refine.empty() ? ":" : "+") + element;
     std::unique_ptr<detail::AnyModel> model;
-    detail::with_index_type(spec.kind, space, [&](auto type) {
+    detail::with_index_type(spec.kind, label, [&](auto type) {
         model = detail::build_model<typename decltype(type)::type>(rows, spec, options, executor);
     });
     return AnyIndex(std::move(model));

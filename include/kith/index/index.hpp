@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -124,5 +125,13 @@ concept Persistable =
         { index.validate(std::string_view{}, progress) };
         { index.params() } -> std::same_as<const typename I::build_params&>;
     };
+
+/// What a file's header says of an index's rows: "l2/f32". Codes and exact rows beside them say more than their space's label does.
+template <Index I>
+std::string file_label(const I& index) {
+    if constexpr (requires { I::file_label(); }) return I::file_label();
+    else if constexpr (requires { I::space_type::file_label(); }) return I::space_type::file_label();
+    else return index.space().label();
+}
 
 }  // namespace kith

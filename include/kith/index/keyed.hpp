@@ -223,12 +223,14 @@ public:
     {
         using S = typename I::space_type;
         reader.require_kind(I::kind);
-        if constexpr (requires { S::type_label(); }) require_space(reader, S::type_label());
+        if constexpr (requires { I::file_label(); }) require_space(reader, I::file_label());
+        else if constexpr (requires { S::file_label(); }) require_space(reader, S::file_label());
+        else if constexpr (requires { S::type_label(); }) require_space(reader, S::type_label());
         std::vector<std::string_view> known = I::section_names();
         known.insert(known.end(), {"params", "ids", "next_id"});
         reader.require_known(known);
         I index = I::load(reader, load_params(reader));
-        require_space(reader, index.space().label());
+        require_space(reader, file_label(index));
         IdMap ids = IdMap::load(reader, index.space().size());
         if (ids.size() != index.size())
             fail(ErrorCode::corrupt, reader.name(), ": expected ", index.size(), " ids, one for each row, got ", ids.size());
@@ -338,7 +340,7 @@ private:
     {
         FileInfo info;
         info.kind = std::string(I::kind);
-        info.space = index_.space().label();
+        info.space = file_label(index_);
         info.count = slots();
         info.dim = static_cast<std::uint32_t>(index_.space().dimensions());
         SectionWriter writer(info);

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Refine<I>: walk on codes, answer from the rows. An index I over a space of codes (Sq8Space) finds candidates, more than are wanted; the
-// exact rows, which are kept beside it, are then scored for those alone, so that distances are exact and the order is right. Most of a search's
-// memory traffic is codes, a quarter of floats or less.
+// Refine<I>: walk on codes, answer from the rows. An index I over a space of codes (Sq8Space) finds candidates, more
+// than are wanted; the exact rows, which are kept beside it, are then scored for those alone, so that distances are
+// exact and the order is right. Most of a search's memory traffic is codes, a quarter of floats or less.
 //
 //     auto index = Refine<Hnsw<Sq8Space<L2, float>>>::build(DenseSpace<L2, float>(Rows<float>::borrow(rows)), {.m = 16});
 //
-// k nearest: ceil(refine k) candidates. A radius: candidates are asked for until `refine` times as many came as the last one within the radius
-// needed, in the order of the codes; each round asks for four times as many, and a search that is not the last offers nothing.
+// k nearest: ceil(refine k) candidates. A radius: candidates are asked for until `refine` times as many came as the
+// last one within the radius needed, in the order of the codes; each round asks for four times as many, and a search
+// that is not the last offers nothing.
 //
-// Ties at the edge of the candidates are broken by the codes' order and slot, so a row of equal distance may be left out there.
+// Ties at the edge of the candidates are broken by the codes' order and slot, so a row of equal distance may be left
+// out there.
 //
-// space() is the exact one: what a user sees, and what ids and filters speak of. Slots are the same in both. Cost: the inner search
-// for refine k, and refine k rows. Memory: both.
+// space() is the exact one: what a user sees, and what ids and filters speak of. Slots are the same in both. Cost:
+// the inner search for refine k, and refine k rows. Memory: both.
 #pragma once
 
 #include <algorithm>
@@ -102,6 +104,8 @@ public:
     static std::string over_label() {
         return Codes::type_label() + ", refine " + std::string(name(element_traits<T>::type));
     }
+
+    static std::string file_label() { return Codes::type_label() + "+" + std::string(name(element_traits<T>::type)); }
 
     std::size_t memory_bytes() const noexcept {
         if constexpr (requires { inner_.memory_bytes(); }) return space_.memory_bytes() + inner_.memory_bytes();
@@ -198,7 +202,8 @@ public:
         inner_.remove(slots, executor, progress);
     }
 
-    /// Gives vacant slots back. Returns new slot -> old slot. The live rows are copied, into memory that is asked for before anything changes.
+    /// Gives vacant slots back. Returns new slot -> old slot. The live rows are copied, into memory that is asked for
+    /// before anything changes.
     std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& progress = {})
         requires requires(I& inner) { inner.compact(executor, progress); }
     {

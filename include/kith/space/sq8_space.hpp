@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sq8Space<Metric, T>: rows of T kept as one byte a dimension (quantize/sq8.hpp) and measured in whole numbers. The rows themselves are gone: what
-// an index over this space finds is near, and Refine (index/refine.hpp) looks at the exact rows again.
+// Sq8Space<Metric, T>: rows of T kept as one byte a dimension (quantize/sq8.hpp) and measured in whole numbers. The
+// rows themselves are gone: what an index over this space finds is near, and Refine (index/refine.hpp) looks at the
+// exact rows again.
 //
 //   l2, euclidean   step^2 * |levels of q - levels of x|^2               distances are int32, the user's number is made of them at the end
 //   l1              step * sum |levels of q - levels of x|                the same
 //   cosine          |q / |q| - x / |x||^2 / 2 = 1 - cos, likewise         rows and queries are normalised first
 //   ip              -(q.centre + q.(x - centre))                          float: a query is quantised with a scale of its own
 //
-// A zero row has no direction; under cosine it is coded as the unit vector opposite to the centre of all rows, where it is in nobody's way.
+// A zero row has no direction; under cosine it is coded as the unit vector opposite to the centre of all rows, where
+// it is in nobody's way.
 //
-// read_query() gives a decoded row, and a query that is a decoded row to the bit is taken for that row: so distance(a, b) is what a scorer bound
-// to row a says of b, also for cosine and ip.
+// read_query() gives a decoded row, and a query that is a decoded row to the bit is taken for that row: so
+// distance(a, b) is what a scorer bound to row a says of b, also for cosine and ip.
 //
 // Memory: d bytes a row, 4 more but for l1. Scoring is DenseSpace's, over codes: the same kernels.
 #pragma once
@@ -94,6 +96,8 @@ public:
     std::size_t dimensions() const noexcept { return dim(); }
     std::string label() const { return type_label(); }
     static std::string type_label() { return std::string(M::name) + "/sq8"; }
+    /// The element type of the rows it takes is part of what a file holds.
+    static std::string file_label() { return type_label() + ":" + std::string(name(element_traits<T>::type)); }
     std::size_t row_bytes() const noexcept { return codes_.row_bytes(); }
     std::size_t memory_bytes() const noexcept {
         return codes_.memory_bytes() + (is_ip ? size() * sizeof(float) : 0) + codec_.dim() * sizeof(float);
@@ -186,7 +190,8 @@ public:
     /// The decoded row; under cosine that of the normalised one.
     void read_query(Slot slot, std::span<float> out) const { codec_.decode(codes_.rows().row(slot), out.data()); }
 
-    /// Codes of rows that the codec was not trained on are as good as they are alike. Amortised O(d) a row. Strong guarantee.
+    /// Codes of rows that the codec was not trained on are as good as they are alike. Amortised O(d) a row. Strong
+    /// guarantee.
     void append(rows_view rows) {
         if (rows.cols() != dim()) fail(ErrorCode::dimension_mismatch, "expected rows of ", dim(), " elements, got ", rows.cols());
         const std::size_t first = size();
