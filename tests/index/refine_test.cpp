@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Refine: with enough candidates it is the exact scan, to the bit; with few it finds nearly all, and every distance it reports is exact. The rows
-// and their codes stay slot for slot through all changes and files.
+// Refine: with enough candidates it is the exact scan, to the bit; with few it finds nearly all, and every distance
+// it reports is exact. The rows and their codes stay slot for slot through all changes and files.
 #include "kith/index/refine.hpp"
 
 #include <algorithm>

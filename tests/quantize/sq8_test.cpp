@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The 8-bit codec: what is encoded comes back within half a step, a decoded row has its own codes, training finds a good step for awkward data.
+// The 8-bit codec: what is encoded comes back within half a step, a decoded row has its own codes, training finds a
+// good step for awkward data.
 #include "kith/quantize/sq8.hpp"
 
 #include <cmath>

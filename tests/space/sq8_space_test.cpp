@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Spaces of 8-bit codes: a scorer's shapes agree with each other and with the distance of two rows to the bit, distances are near those of the
-// rows, and what is kept beside the codes follows every change.
+// Spaces of 8-bit codes: a scorer's shapes agree with each other and with the distance of two rows to the bit,
+// distances are near those of the rows, and what is kept beside the codes follows every change.
 #include "kith/space/sq8_space.hpp"
 
 #include <cmath>

@@ -4,20 +4,23 @@
 //
 //     x_i  ~  centre_i + step * level_i        level_i in -128 .. 127
 //
-// One step serves all dimensions, which is what keeps the arithmetic whole: |x - y|^2 ~ step^2 * |levels of x - levels of y|^2, and
-// centres cancel. (A step for each dimension needs a multiplication for each; one for each row is locally-adaptive vector
-// quantisation, Aguerrebere et al. 2023, "Similarity search in the blink of an eye with compressed indices".)
+// One step serves all dimensions, which is what keeps the arithmetic whole: |x - y|^2 ~ step^2 * |levels of x -
+// levels of y|^2, and centres cancel. (A step for each dimension needs a multiplication for each; one for each row is
+// locally-adaptive vector quantisation, Aguerrebere et al. 2023, "Similarity search in the blink of an eye with
+// compressed indices".)
 //
-// Training takes rows at fixed places of equal strata, at most 8,192, and looks for the step with the least squared error on them, rounding and
-// clipping together: a step that reaches the farthest outlier is not fine enough for all others. Given a step, each dimension has the
-// window of 256 levels that clips least, which is found by ternary search, the clipped error being convex in the window's place, and then moved
-// by less than half a step until the median is a level: where most values are the same (zeros of sparse rows), that is exact. Rows
-// with NaN or infinity are left out; and so are, unless it is asked for, up to one in a hundred that are more than 8 times as far from the mean
-// as the median row: one broken row must not make all others alike. Few rows say little about those to come: the step is widened by
-// 8 / n of itself.
+// Training takes rows at fixed places of equal strata, at most 8,192, and looks for the step with the least squared
+// error on them, rounding and clipping together: a step that reaches the farthest outlier is not fine enough for all
+// others. Given a step, each dimension has the window of 256 levels that clips least, which is found by ternary
+// search, the clipped error being convex in the window's place, and then moved by less than half a step until the
+// median is a level: where most values are the same (zeros of sparse rows), that is exact. Rows with NaN or infinity
+// are left out; and so are, unless it is asked for, up to one in a hundred that are more than 8 times as far from the
+// mean as the median row: one broken row must not make all others alike. Few rows say little about those to come: the
+// step is widened by 8 / n of itself.
 //
-// Arithmetic that decides on a code is double and free of sums that a compiler might fuse, so codes do not depend on the machine. A decoded
-// row has exactly its own codes, as long as the step is not finer than floats are spaced there.
+// Arithmetic that decides on a code is double and free of sums that a compiler might fuse, so codes do not depend on
+// the machine. A decoded row has exactly its own codes, as long as the step is not finer than floats are spaced
+// there.
 #pragma once
 
 #include <algorithm>
@@ -56,7 +59,8 @@ public:
         if (centres_.empty()) fail(ErrorCode::dimension_mismatch, "expected rows of at least 1 element, got 0");
     }
 
-    /// O(m d log m) for a sample of m = min(n, 8192) rows, fewer past 512 dimensions; 4 m d bytes meanwhile. The same for any executor.
+    /// O(m d log m) for a sample of m = min(n, 8192) rows, fewer past 512 dimensions; 4 m d bytes meanwhile. The same
+    /// for any executor.
     template <FloatElement T, class Scale = Unscaled>
     static Sq8Codec train(MatrixView<const T> rows, Executor& executor = inline_executor(), std::uint64_t seed = 0, Scale scale = {},
                           FarRows far = FarRows::leave_out) {
@@ -68,14 +72,10 @@ public:
     const float& step() const noexcept { return step_; }
     std::span<const float> centres() const noexcept { return centres_; }
 
-    /// The level of a value that was scaled; levels count from -128, codes of uint8 from 0. NaN is as low as can be.
+    /// The code of a value that was scaled: levels count from -128, codes of uint8 from 0. NaN is as low as can be.
     template <class Code>
     Code code(double value, std::size_t dimension) const noexcept {
-        double level = (value - static_cast<double>(centres_[dimension])) * (1.0 / static_cast<double>(step_));
-        level = level > -128.0 ? level : -128.0;
-        level = level < 127.0 ? level : 127.0;
-        const int whole = static_cast<int>(level + 128.5);
-        return static_cast<Code>(std::is_signed_v<Code> ? whole - 128 : whole);
+        return nearest<Code>(value, centres_[dimension], inverse());
     }
 
     template <class Code>
@@ -89,8 +89,12 @@ public:
     /// dim() values to dim() codes of int8 or uint8. O(d).
     template <class T, class Code>
     void encode(const T* row, float scale, Code* codes) const noexcept {
-        for (std::size_t i = 0; i < dim(); ++i)
-            codes[i] = code<Code>(static_cast<double>(to_float(row[i])) * static_cast<double>(scale), i);
+        // Bytes that are written might be anybody's: what the loop reads is made its own.
+        const float* const centres = centres_.data();
+        const std::size_t count = dim();
+        const double by = inverse();
+        for (std::size_t i = 0; i < count; ++i)
+            codes[i] = nearest<Code>(static_cast<double>(to_float(row[i])) * static_cast<double>(scale), centres[i], by);
     }
 
     template <class Code>
@@ -121,11 +125,22 @@ public:
     }
 
 private:
-    /// m values of each dimension, one dimension after the other.
+    double inverse() const noexcept { return 1.0 / static_cast<double>(step_); }
+
+    template <class Code>
+    static Code nearest(double value, float centre, double inverse_step) noexcept {
+        double level = (value - static_cast<double>(centre)) * inverse_step;
+        level = level > -128.0 ? level : -128.0;
+        level = level < 127.0 ? level : 127.0;
+        const int whole = static_cast<int>(level + 128.5);
+        return static_cast<Code>(std::is_signed_v<Code> ? whole - 128 : whole);
+    }
+
     static constexpr std::size_t most_sampled = 8192;
     static constexpr std::size_t least_sampled = 1024;
     static constexpr std::size_t sampled_values = std::size_t{1} << 22;
 
+    /// A row of the sample.
     template <class T>
     struct Picked {
         const T* row;
@@ -133,6 +148,7 @@ private:
         double radius;  // squared distance from the mean
     };
 
+    /// m values of each dimension, one dimension after the other.
     template <class T, class Scale>
     static std::vector<float> sample(MatrixView<const T> rows, std::uint64_t seed, Scale scale, FarRows far, Executor& executor) {
         const std::size_t dim = rows.cols();
@@ -314,7 +330,8 @@ private:
                     add_up(d, sums);
                     for (std::size_t c = 0; c < candidates; ++c) {
                         errors[d * candidates + c] = error(d, steps[c], sums);
-                        // Finer steps only clip more: enough once this dimension alone is worse than it was with the widest step in all.
+                        // Finer steps only clip more: enough once this dimension alone is worse than it was with the
+                        // widest step in all.
                         if (errors[d * candidates + c] > static_cast<double>(rows_ * dim_) * widest * widest / 4) {
                             std::fill_n(errors.data() + d * candidates + c, candidates - c, std::numeric_limits<double>::infinity());
                             break;
