@@ -223,7 +223,7 @@ std::span<const T> span_of(const py::object& array) {
 template std::span<const Id> span_of<Id>(const py::object&);
 
 Bitset filter_slots(const AnyIndex& index, const py::object& array) {
-    if (!array) return Bitset(index.size(), true);
+    if (!array) return index.live_slots();
     if (PyArray_TYPE(as_array(array.ptr())) == NPY_BOOL)
         return index.slots_of_mask(span_of<std::uint8_t>(array));
     return index.slots_of(span_of<Id>(array));

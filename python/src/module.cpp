@@ -155,14 +155,27 @@ void add(IndexObject& self, py::object rows, py::object ids, py::object threads,
     watch.run([&] {
         self.index.add(given.matrix, span_of<Id>(id_values), policy, executor, watch.progress());
     });
+    ++self.version;
 }
 
-void remove(IndexObject& self, py::object ids) {
+void remove(IndexObject& self, py::object ids, py::object threads, py::object progress) {
     const bool one = PyIndex_Check(ids.ptr()) != 0 && !py::hasattr(ids, "__len__");
     const py::object values = one ? id_array(py::make_tuple(ids), "ids") : id_array(ids, "ids");
+    ThreadLease pool(thread_count(threads.ptr()));
+    Watch watch(std::move(progress));
+    WatchedExecutor executor(pool.executor(), watch);
     const WriteLock lock(self);
-    const py::gil_scoped_release no_gil;
-    self.index.remove(span_of<Id>(values));
+    watch.run([&] { self.index.remove(span_of<Id>(values), executor, watch.progress()); });
+    ++self.version;
+}
+
+void compact(IndexObject& self, py::object threads, py::object progress) {
+    ThreadLease pool(thread_count(threads.ptr()));
+    Watch watch(std::move(progress));
+    WatchedExecutor executor(pool.executor(), watch);
+    const WriteLock lock(self);
+    watch.run([&] { self.index.compact(executor, watch.progress()); });
+    ++self.version;
 }
 
 py::object row(IndexObject& self, const py::object& key) {
@@ -218,19 +231,22 @@ auto locked(R (AnyIndex::*member)() const) {
 py::class_<IndexObject> bind_index(py::module_& module) {
     py::class_<IndexObject> index(module, "Index",
                                   "Vectors made searchable; made by kith.build and kith.load. "
-                                  "Searches may run in any number of threads at once; add and "
-                                  "remove wait for running searches and hold new ones back.");
+                                  "Searches may run in any number of threads at once; add, remove "
+                                  "and compact wait for those before them and hold back those "
+                                  "behind them.");
     index
         .def("save", save, "path"_a, "progress"_a = py::none(),
              "Writes the index to a file, atomically: until all is on disk the old file stays as "
              "it was.")
         .def("add", add, "rows"_a, "ids"_a = py::none(), "threads"_a = 1, "not_finite"_a = "reject",
              "progress"_a = py::none(),
-             "Adds rows (n, d) or one (d,), copying them. ids: one new id a row; None: the next "
-             "free ones.")
-        .def("remove", remove, "ids"_a,
+             "Adds rows (n, d) or one (d,), copying them. ids: one a row, none twice; a row whose id "
+             "is there already replaces that row. None: the next free ids.")
+        .def("remove", remove, "ids"_a, "threads"_a = 1, "progress"_a = py::none(),
              "Removes rows by id (one or an array). An unknown id is NotFoundError; then nothing "
              "is removed.")
+        .def("compact", compact, "threads"_a = 1, "progress"_a = py::none(),
+             "Gives back what removed rows still occupy. Ids and results stay as they are.")
         .def("row", row, "id"_a, "A copy of the vector with this id, as the index stores it.")
         .def("ids", ids, "The ids of all rows, int64 (size,).")
         .def("describe", describe, "Facts about the index: a dict of names and values.")

@@ -58,7 +58,7 @@ void IndexObject::after_fork() noexcept {
         object->writer_.store(std::thread::id{});
         (void)
             object->mutex_.release();  // may be held for ever by a thread that does not exist here
-        object->mutex_.reset(new std::shared_mutex);
+        object->mutex_.reset(new FairMutex);
     }
 }
 

@@ -2,6 +2,9 @@
 //
 // What every call needs around the C++ one: threads, locks, progress and Ctrl-C.
 //
+// A Python index follows the rule of kith/index/concurrent.hpp: searched and changed from any
+// threads, in the order of arrival (kith/core/fair_mutex.hpp).
+//
 // Rules that make fork() and free use from many Python threads safe: pools, contexts and the list
 // of indexes are touched with the GIL held only; an index's lock is taken with the GIL held if it
 // is free, else after the GIL was given up, so that nobody waits for a lock while holding the GIL.
@@ -10,13 +13,13 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <shared_mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "errors.hpp"
 #include "kith/any/any_index.hpp"
+#include "kith/core/fair_mutex.hpp"
 
 namespace kith::python {
 
@@ -30,6 +33,8 @@ public:
     IndexObject& operator=(const IndexObject&) = delete;
 
     AnyIndex index;
+    /// How often it was changed; read and written under the lock. Iterators compare it.
+    std::uint64_t version = 0;
 
     std::unique_ptr<SearchContext> take_context();
     void give_back(std::unique_ptr<SearchContext> context) noexcept;
@@ -42,7 +47,7 @@ private:
     friend class WriteLock;
     void check_usable() const;
 
-    std::unique_ptr<std::shared_mutex> mutex_ = std::make_unique<std::shared_mutex>();
+    std::unique_ptr<FairMutex> mutex_ = std::make_unique<FairMutex>();
     std::atomic<std::thread::id> writer_{};
     bool broken_ = false;
     std::vector<std::unique_ptr<SearchContext>> contexts_;
@@ -57,10 +62,10 @@ public:
     ReadLock& operator=(const ReadLock&) = delete;
 
 private:
-    std::shared_mutex* mutex_;
+    FairMutex* mutex_;
 };
 
-/// Exclusive: add and remove. Enter with the GIL held.
+/// Exclusive: add, remove and compact. Enter with the GIL held.
 class WriteLock {
 public:
     explicit WriteLock(IndexObject& object);

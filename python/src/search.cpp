@@ -313,6 +313,87 @@ py::object range_search(IndexObject& object, py::object queries, py::object limi
                              copied<float>(found.distances, numpy_float32), py::cast(found.stats));
 }
 
+// --- iterate -------------------------------------------------------------------------------------
+
+/// What index.iterate() returns: a few neighbours at a time from the cursor, one at a time to
+/// Python. Holds the index; used under its lock.
+class PyCursor {
+public:
+    PyCursor(py::object index, const Rows& query, const ParamMap& params, py::handle filter)
+        : owner_(std::move(index)), object_(*owner_.cast<IndexObject*>()) {
+        const std::vector<py::object> arrays = wanted_filters(filter.ptr(), 1);
+        const ReadLock lock(object_);
+        std::optional<Bitset> allowed;
+        if (!arrays.empty()) allowed = filter_slots(object_.index, arrays[0]);
+        version_ = object_.version;
+        cursor_.emplace(object_.index.iterate(query.matrix, params, std::move(allowed)));
+    }
+
+    py::tuple next() {
+        if (busy_) {  // in another thread, which gave the GIL up
+            PyErr_SetString(PyExc_ValueError, "iterator already executing");
+            throw py::error_already_set();
+        }
+        const Busy busy(busy_);
+        if (at_ == found_.size()) {
+            if (!cursor_) throw py::stop_iteration();
+            const ReadLock lock(object_);
+            check_version();
+            at_ = 0;
+            found_ = {};
+            {
+                const py::gil_scoped_release no_gil;
+                found_ = cursor_->next(chunk_);
+            }
+            chunk_ = std::min<std::size_t>(chunk_ * 2, 1024);
+            if (found_.empty()) {
+                cursor_.reset();
+                throw py::stop_iteration();
+            }
+        } else {
+            const ReadLock lock(object_);
+            check_version();
+        }
+        const std::size_t i = at_++;
+        return py::make_tuple(found_.ids[i], static_cast<double>(found_.distances[i]));
+    }
+
+private:
+    struct Busy {
+        explicit Busy(bool& busy) : flag(busy) { flag = true; }
+        ~Busy() { flag = false; }
+        Busy(const Busy&) = delete;
+        Busy& operator=(const Busy&) = delete;
+        bool& flag;
+    };
+
+    void check_version() const {
+        if (object_.version == version_) return;
+        PyErr_SetString(PyExc_RuntimeError, "index changed during iteration");
+        throw py::error_already_set();
+    }
+
+    py::object owner_;
+    IndexObject& object_;
+    std::optional<AnyCursor> cursor_;  // none when it is at its end
+    std::uint64_t version_ = 0;
+    Neighbours found_;
+    std::size_t at_ = 0;
+    std::size_t chunk_ = 16;
+    bool busy_ = false;
+};
+
+std::unique_ptr<PyCursor> iterate(py::object self, py::object query, py::object filter,
+                                  const py::kwargs& params) {
+    const auto& object = *self.cast<IndexObject*>();
+    const Rows rows =
+        rows_from(query.ptr(), object.index.element_type() == ElementType::b1, "query", true);
+    if (rows.matrix.rows != 1)
+        fail(ErrorCode::dimension_mismatch, "expected one query to iterate from, got ",
+             rows.matrix.rows);
+    return std::make_unique<PyCursor>(std::move(self), rows, param_map(params), filter);
+}
+
 }  // namespace
 
 void bind_search(py::module_& module, py::handle index_class) {
@@ -352,6 +433,16 @@ void bind_search(py::module_& module, py::handle index_class) {
                          "queries"_a, "radius"_a, "threads"_a = 1, "filter"_a = py::none(),
                          "All rows within `radius` of each query, in the metric's own number "
                          "(similarities: at least radius), nearest first.");
+    py::class_<PyCursor>(module, "Cursor", "The iterator that Index.iterate returns.")
+        .def("__iter__", [](py::object self) { return self; })
+        .def("__next__", &PyCursor::next);
+    module.attr("Cursor").attr("__module__") = "kith";
+    index_class.attr("iterate") = py::cpp_function(
+        iterate, py::name("iterate"), py::is_method(index_class), "query"_a,
+        "filter"_a = py::none(),
+        "The neighbours of one query (d,), one (id, distance) after the other, until the caller "
+        "has enough or all rows that the filter allows were given, each once. Costs about twice a "
+        "search for as many. RuntimeError when the index is changed meanwhile.");
 }
 
 }  // namespace kith::python

@@ -96,6 +96,33 @@ def test_build_search_info_verify(files):
     assert checked.code == 0 and "intact" in checked.out
 
 
+def test_compact(files):
+    index = files / "x.kith"
+    made = kith.build("flat", kith.read_vectors(files / "base.fvecs"))
+    made.remove(np.arange(100, 200))
+    made.save(index)
+    wanted = made.search(made.row(5), k=300)
+    ran = run("compact", index, "--threads", 1)
+    assert ran.code == 0 and "compacted" in ran.out and "300" in ran.out
+    facts = run("compact", index, "--out", files / "y.kith", "--json").json
+    assert facts["rows"] == 300 and facts["file_bytes"] <= facts["file_bytes_before"]
+    for path in (index, files / "y.kith"):
+        kith.verify(path)
+        assert kith.load(path).search(made.row(5), k=300).ids.tolist() == wanted.ids.tolist()
+    assert run("compact", files / "none.kith").code == 2
+
+
+def test_facts_of_any_shape_are_shown():
+    from kith._terminal import fact_text
+
+    assert fact_text(1234567) == "1,234,567" and fact_text(True) == "True"
+    assert fact_text(0.123456789) == "0.123457" and fact_text([]) == "none"
+    assert fact_text({"layer": 1, "degree": 2.5}) == "layer: 1, degree: 2.5"
+    assert fact_text([{"name": "ef", "type": "int"}, "x"]) == "ef, x"
+    long = fact_text(list(range(100_000)))
+    assert len(long) < 300 and long.startswith("0, 1, 2") and "100,000 in all" in long
+
+
 def test_json_is_one_object(files):
     index = files / "x.kith"
     built = run("build", "flat", files / "base.fvecs", index, "--json").json
@@ -264,6 +291,7 @@ def test_version_and_help():
         ["search"],
         ["info"],
         ["verify"],
+        ["compact"],
         ["datasets"],
         ["datasets", "get"],
         ["version"],

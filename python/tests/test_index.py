@@ -183,8 +183,8 @@ def test_add_and_remove(rng):
     assert index.search(base[5], k=1).ids.tolist() != [5]
     np.testing.assert_array_equal(base, original)  # the caller's array is never written
     np.testing.assert_array_equal(index.row(999), extra[1])
-    with pytest.raises(kith.AlreadyExistsError, match="999"):
-        index.add(extra, ids=[5000, 999])
+    with pytest.raises(kith.AlreadyExistsError, match="5000"):
+        index.add(extra, ids=[5000, 5000])
     assert 5000 not in index
     with pytest.raises(kith.NotFoundError, match="12345"):
         index.remove([1, 12345])
@@ -201,6 +201,73 @@ def test_add_and_remove(rng):
         index.add(np.full((1, 6), np.nan, np.float32))
     index.add(np.full((1, 6), np.inf, np.float32), not_finite="allow")
     assert len(index) == 22
+
+
+def test_a_row_whose_id_is_there_replaces_that_row(rng):
+    index = kith.build("flat", random(rng, 20, 6), ids=np.arange(20) * 3)
+    rows = random(rng, 3, 6)
+    index.add(rows, ids=[9, 1000, 0])
+    assert len(index) == 21
+    for row, id in zip(rows, (9, 1000, 0)):
+        np.testing.assert_array_equal(index.row(id), row)
+        assert index.search(row, k=1).ids.tolist() == [id]
+    before = index.to_bytes()
+    with pytest.raises(kith.NotFiniteError):
+        index.add(np.full((1, 6), np.nan, np.float32), ids=[9])
+    assert index.to_bytes() == before
+    index.compact(threads=2)
+    index.remove([9, 0], threads=2, progress=lambda *_: True)
+    assert len(index) == 19 and sorted(index.ids().tolist()) == sorted(
+        [*range(3, 9, 3), *range(12, 60, 3), 1000]
+    )
+
+
+def test_iterating_gives_every_row_once_nearest_first(rng):
+    base = random(rng, 150, 6)
+    index = kith.build("flat", base, ids=np.arange(150) + 7)
+    wanted = index.search(base[3], k=150)
+    given = list(index.iterate(base[3]))
+    assert [id for id, _ in given] == wanted.ids.tolist()
+    assert [distance for _, distance in given] == wanted.distances.tolist()
+    assert all(type(id) is int and type(distance) is float for id, distance in given)
+    cursor = index.iterate(base[3:4], filter=[8, 9, 30, 12345])
+    assert iter(cursor) is cursor and isinstance(cursor, kith.Cursor)
+    assert sorted(id for id, _ in cursor) == [8, 9, 30]
+    assert list(cursor) == []
+    mask = np.zeros(200, bool)
+    mask[20:40] = True
+    assert {id for id, _ in index.iterate(base[0], filter=mask)} == set(range(20, 40))
+    assert list(kith.build("flat", base[:0]).iterate(base[0])) == []
+    with pytest.raises(kith.DimensionError, match="one query"):
+        index.iterate(base)
+    with pytest.raises(kith.DimensionError):
+        index.iterate(base[0, :3])
+    with pytest.raises(kith.InvalidArgumentError, match="eff"):
+        index.iterate(base[0], eff=3)
+
+
+def test_changing_an_index_ends_its_iterators_as_in_a_dict(rng):
+    base = random(rng, 100, 4)
+    for change in (
+        lambda index: index.add(base[:1]),
+        lambda index: index.add(base[:1], ids=[5]),
+        lambda index: index.remove(3),
+        lambda index: index.compact(),
+    ):
+        index = kith.build("flat", base)
+        cursor = index.iterate(base[0])
+        next(cursor)
+        with pytest.raises(kith.Error):
+            index.remove(12345)  # changes nothing
+        next(cursor)
+        change(index)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="changed"):
+                next(cursor)
+        assert len(list(index.iterate(base[0]))) == len(index)
+    cursor = kith.build("flat", base).iterate(base[0])  # keeps the index alive
+    gc.collect()
+    assert len(list(cursor)) == 100
 
 
 # --- bytes and files ------------------------------------------------------------------------------

@@ -87,6 +87,49 @@ def test_searching_while_adding_and_removing(rng):
         stop.set()
 
 
+def test_a_change_comes_in_although_searches_never_stop(rng):
+    base = random(rng, 1000, 32)
+    index = kith.build("flat", base)
+    stop = threading.Event()
+    searching = threading.Barrier(4)
+
+    def work(i: int) -> None:
+        searching.wait()
+        if i == 0:
+            try:
+                for round_ in range(20):
+                    index.add(base[:10] + round_, ids=np.arange(10) + 50_000)
+                    index.compact()
+            finally:
+                stop.set()
+            return
+        while not stop.is_set():  # there is always one under way: three take turns
+            got = index.search(base[:50], k=1010)
+            # All of a batch or nothing of it.
+            assert got.ids.shape in ((50, 1000), (50, 1010))
+
+    assert in_threads(4, work) == []
+    assert len(index) == 1010
+
+
+def test_an_iterator_is_for_one_thread_at_a_time(rng):
+    base = random(rng, 3000, 16)
+    cursor = kith.build("flat", base).iterate(base[0])
+    given: list[int] = []
+
+    def work(_: int) -> None:
+        while True:
+            try:
+                given.append(next(cursor)[0])
+            except ValueError as error:  # as generators say it
+                assert "already executing" in str(error)
+            except StopIteration:
+                return
+
+    assert in_threads(3, work) == []
+    assert sorted(given) == list(range(3000))
+
+
 def test_the_gil_is_released(rng):
     base = random(rng, 60_000, 64)
     index = kith.build("flat", base, threads=1)

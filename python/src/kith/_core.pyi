@@ -66,6 +66,11 @@ class Result:
     def __getitem__(self, item: int, /) -> NDArray[Any]: ...
     def __iter__(self) -> Iterator[NDArray[Any]]: ...
 
+@final
+class Cursor:
+    def __iter__(self) -> Cursor: ...
+    def __next__(self) -> tuple[int, float]: ...
+
 class Index:
     def search(
         self,
@@ -83,6 +88,9 @@ class Index:
         filter: Optional[_Filter] = None,
         **params: Any,
     ) -> RangeResult: ...
+    def iterate(
+        self, query: ArrayLike, filter: Optional[_OneFilter] = None, **params: Any
+    ) -> Cursor: ...
     def add(
         self,
         rows: ArrayLike,
@@ -91,7 +99,17 @@ class Index:
         not_finite: Literal["reject", "allow"] = "reject",
         progress: Optional[Callable[[str, int, int], Any]] = None,
     ) -> None: ...
-    def remove(self, ids: Union[int, ArrayLike]) -> None: ...
+    def remove(
+        self,
+        ids: Union[int, ArrayLike],
+        threads: Optional[int] = 1,
+        progress: Optional[Callable[[str, int, int], Any]] = None,
+    ) -> None: ...
+    def compact(
+        self,
+        threads: Optional[int] = 1,
+        progress: Optional[Callable[[str, int, int], Any]] = None,
+    ) -> None: ...
     def save(
         self, path: Any, progress: Optional[Callable[[str, int, int], Any]] = None
     ) -> None: ...

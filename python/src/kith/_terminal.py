@@ -24,6 +24,7 @@ from rich.table import Table
 from ._core import CorruptError, Error, VersionError
 
 DAMAGE = (CorruptError, VersionError)
+LONGEST_LIST = 32
 
 
 def out() -> Console:
@@ -95,21 +96,30 @@ def size_text(size: float) -> str:
     return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
 
 
+def fact_text(value: Any) -> str:
+    """A fact in one line; lists and dicts of facts are joined, long ones cut."""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        if "name" in value:
+            return str(value["name"])
+        value = [f"{name}: {fact_text(inner)}" for name, inner in value.items()]
+    if isinstance(value, (list, tuple)):
+        shown = [fact_text(item) for item in value[:LONGEST_LIST]]
+        if len(value) > LONGEST_LIST:
+            shown.append(f"... ({len(value):,} in all)")
+        return ", ".join(shown) or "none"
+    return str(value)
+
+
 def fact_table(title: str, facts: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", show_header=False, title_style="bold")
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        if isinstance(value, float):
-            text = f"{value:,.6g}"
-        elif isinstance(value, int) and not isinstance(value, bool):
-            text = f"{value:,}"
-        elif isinstance(value, list):
-            text = (
-                ", ".join(str(x["name"]) if isinstance(x, dict) else str(x) for x in value)
-                or "none"
-            )
-        else:
-            text = str(value)
-        table.add_row(name.replace("_", " "), escape(text))
+        table.add_row(name.replace("_", " "), escape(fact_text(value)))
     return table

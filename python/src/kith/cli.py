@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: kith build, search, info, verify, datasets, version.
+"""The command line: kith build, search, info, verify, compact, datasets, version.
 
 Tables go to the standard output, progress and errors to the standard error; with --json the standard
 output is one JSON object.
@@ -295,6 +295,31 @@ def verify(
             f"[green]intact[/]: {escape(index)} ({size_text(facts['file_bytes'])}, {seconds:.3f} s)",
             soft_wrap=True,
         )
+
+
+@app.command()
+@reported
+def compact(
+    index: str = typer.Argument(..., help="An index file."),
+    output: Optional[str] = typer.Option(
+        None, "--out", "-o", help="Where to write it; by default in the place of the old one."
+    ),
+    threads: Optional[int] = ThreadsOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Give back what removed rows still occupy in an index file."""
+    opened = kith.load(index)
+    before = os.path.getsize(index)
+    with progress_bar() as report:
+        opened.compact(threads=threads, progress=report)
+        opened.save(output or index, progress=report)
+    facts: dict[str, Any] = {
+        "file": output or index,
+        "rows": opened.size,
+        "file_bytes_before": before,
+        "file_bytes": os.path.getsize(output or index),
+    }
+    emit(as_json, facts, lambda: fact_table("compacted", facts))
 
 
 @datasets_app.command("get")
