@@ -155,6 +155,7 @@ TEST_CASE("archetypes model the concepts and nothing more", "[concepts]") {
     STATIC_REQUIRE(BlockSearchable<Flat<LineSpace>>);
     STATIC_REQUIRE_FALSE(Insertable<Flat<LineSpace>>);
     STATIC_REQUIRE_FALSE(Removable<Flat<LineSpace>>);
+    STATIC_REQUIRE_FALSE(Overwritable<Flat<LineSpace>>);
     STATIC_REQUIRE_FALSE(Persistable<Flat<LineSpace>>);
     STATIC_REQUIRE(SearchesLines<Backwards<LineSpace>>);
     STATIC_REQUIRE_FALSE(Buildable<Backwards<LineSpace>>);
@@ -169,6 +170,10 @@ TEST_CASE("the library's index over dense rows has every ability", "[concepts]")
     STATIC_REQUIRE(Buildable<Dense>);
     STATIC_REQUIRE(Insertable<Dense>);
     STATIC_REQUIRE(Removable<Dense>);
+    STATIC_REQUIRE(DenselyRemovable<Dense>);
+    STATIC_REQUIRE(Overwritable<Dense>);
+    STATIC_REQUIRE_FALSE(StablyRemovable<Dense>);
+    STATIC_REQUIRE_FALSE(Compactable<Dense>);  // there is never anything to compact: Keyed::compact does nothing
     STATIC_REQUIRE(BlockSearchable<Dense>);
     STATIC_REQUIRE(Persistable<Dense>);
     STATIC_REQUIRE(Persistable<Flat<DenseSpace<Cosine, std::int8_t>>>);
