@@ -363,6 +363,9 @@ TEST_CASE("building borrows rows and says so; a copy owns them") {
     for (const auto& c : combinations()) {
         const auto base = Vectors::whole(c.type, 50, 24, 17);
         if (!c.kind.borrows) continue;
+        const auto flat = AnyIndex::build("flat", base.view(), {.metric = c.metric});
+        REQUIRE(flat.memory_bytes() >= 50 * base.cols() * element_bytes(c.type));
+        if (c.kind.name() != "flat") REQUIRE(build(c, base).memory_bytes() > flat.memory_bytes());  // a structure weighs something
         REQUIRE(fact(build(c, base), "storage") == "borrowed");
         REQUIRE(fact(AnyIndex::build(c.kind.spec, base.view(), {.metric = c.metric, .copy = true}), "storage") == "owned");
     }
