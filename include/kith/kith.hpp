@@ -10,7 +10,12 @@
 #include "kith/metric/metric.hpp"      // metric: l2, euclidean, ip, cosine, l1, hamming, jaccard, your own
 #include "kith/storage/rows.hpp"       // storage: rows owned, borrowed or mapped; index files; vector files
 #include "kith/storage/vector_files.hpp"
-#include "kith/space/dense.hpp"        // space: a metric over rows
+#include "kith/space/dense.hpp"        // space: a metric over rows, or over codes of them
+#include "kith/space/sq8_space.hpp"
 #include "kith/filter/filter.hpp"      // filter: what may be returned
-#include "kith/index/flat.hpp"         // index: structures over a space, ids, batches
+#include "kith/index/flat.hpp"         // index: structures over a space, exact rows behind codes, ids, batches, changes beside searches
+#include "kith/index/hnsw.hpp"
+#include "kith/index/vamana.hpp"
+#include "kith/index/refine.hpp"
 #include "kith/index/keyed.hpp"
+#include "kith/index/concurrent.hpp"

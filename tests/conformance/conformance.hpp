@@ -16,13 +16,31 @@ struct Kind {
     std::string spec;         // build spec, small enough parameters for tiny data
     ParamMap exhaustive;      // search parameters under which results must be exact
     bool borrows = true;      // rows are used where they lie; false where the codec makes others of them
+    bool (*exists)(std::string_view metric, ElementType type) = [](std::string_view, ElementType) { return true; };
 
     std::string name() const { return spec.substr(0, spec.find_first_of("( ")); }
 };
 
+inline bool is_float(ElementType type) { return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16; }
+
+/// Metrics that come from inner products: those of packed neighbourhoods.
+inline bool has_packed(std::string_view metric, ElementType type) { return type != ElementType::b1 && metric != "l1"; }
+
 inline std::vector<Kind> kinds() {
     const ParamMap all{{"ef", std::int64_t{2000}}};  // more than any test has rows: the walk sees whatever can be reached
-    return {{"flat", {}}, {"hnsw(m=6,ef_construction=40)", all}, {"vamana(r=16,l=40)", all}};
+    ParamMap refined = all;
+    refined.emplace_back("refine", 1000.0);  // all rows that the walk sees
+    const auto f32 = [](std::string_view metric, ElementType type) {
+        return type == ElementType::f32 && (metric == "l2" || metric == "ip" || metric == "cosine");
+    };
+    const auto f16 = [](std::string_view metric, ElementType type) { return type == ElementType::f16 && (metric == "l2" || metric == "cosine"); };
+    return {{"flat", {}},
+            {"hnsw(m=6,ef_construction=40)", all},
+            {"vamana(r=16,l=40)", all},
+            {"vamana(r=32,l=40,packed=true)", all, true, has_packed},
+            {"flat over sq8, refine f32", {{"refine", 1000.0}}, true, f32},
+            {"hnsw(m=6,ef_construction=40) over sq8, refine f32", refined, true, f32},
+            {"vamana(r=16,l=40) over sq8, refine f16", refined, true, f16}};
 }
 
 struct Combination {
@@ -40,7 +58,7 @@ inline std::vector<Combination> combinations() {
             const auto slash = space.find('/');
             for (const auto type : {ElementType::f32, ElementType::f16, ElementType::bf16, ElementType::i8, ElementType::u8,
                                     ElementType::b1})
-                if (space.substr(slash + 1) == kith::name(type)) all.push_back({kind, space.substr(0, slash), type});
+                if (space.substr(slash + 1) == kith::name(type) && kind.exists(space.substr(0, slash), type)) all.push_back({kind, space.substr(0, slash), type});
         }
     return all;
 }
@@ -65,8 +83,6 @@ inline std::string fact(const AnyIndex& index, std::string_view wanted) {
                 value);
     return {};
 }
-
-inline bool is_float(ElementType type) { return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16; }
 
 /// How far a reported distance may be from the reference on whole numbers of at most 17 in `dim` dimensions.
 inline double tolerance(const Combination& c) { return exact_on_whole_numbers(c.metric) ? 0 : 2e-6; }

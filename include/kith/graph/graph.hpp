@@ -31,6 +31,12 @@ struct GraphSearchParams {
     friend bool operator==(const GraphSearchParams&, const GraphSearchParams&) = default;
 };
 
+/// Where a walk begins: near the query, as the index found it, and at the root, from which every row can be reached; perhaps the same.
+struct Entry {
+    Slot near;
+    Slot root;
+};
+
 template <Space S>
 class Graph : public GraphStore<S> {
     using Store = GraphStore<S>;
@@ -54,9 +60,9 @@ public:
     explicit Graph(Store store) : Store(std::move(store)) {}
 
     /// Walks the base layer from `entry` and offers what it finds: min(capacity, eligible) rows at least, or for a range all that it meets
-    /// within the radius. entry: invalid_slot in an empty graph.
+    /// within the radius.
     template <class ScorerType, Filter F, Collector C>
-    SearchStats search(const ScorerType& scorer, std::span<const Query> query, Slot entry, std::size_t ef, const F& filter,
+    SearchStats search(const ScorerType& scorer, std::span<const Query> query, Entry entry, std::size_t ef, const F& filter,
                        WalkScratch<S>& scratch, C& collector) const {
         SearchStats stats;
         if (size() == 0) return stats;
@@ -240,7 +246,7 @@ private:
 
     /// The walk over codes: exact distances of what is popped go to the collector.
     template <class ScorerType, Filter F, Collector C>
-    SearchStats walk_packed(const ScorerType& scorer, std::span<const Query> query, Slot entry, std::size_t ef, std::size_t wanted,
+    SearchStats walk_packed(const ScorerType& scorer, std::span<const Query> query, Entry entry, std::size_t ef, std::size_t wanted,
                             const F& filter, WalkScratch<S>& scratch, C& collector) const
         requires PackableSpace<S>
     {
@@ -249,8 +255,8 @@ private:
         scratch.visited.begin(slots(), hidden());
         packed.met.begin(slots());
         packed.pool.reset(std::min(ef, slots()));
-        packed.met.insert(entry);
-        packed.pool.offer(entry, 0.0f);
+        for (const Slot slot : {entry.near, entry.root})
+            if (slot < slots() && packed.met.insert(slot)) packed.pool.offer(slot, static_cast<float>(sane(scorer(slot))));
         PackedNavigator navigator(space_, links_, slots(), *packed_, scorer, scratch.visited, packed, collector);
         const std::uint64_t hops = walk(navigator, packed.pool);
         SearchStats stats = scored(navigator.scored(), hops);
@@ -260,17 +266,19 @@ private:
     }
 
     template <class ScorerType, Filter F>
-    SearchStats walk_from(const ScorerType& scorer, Slot entry, std::size_t ef, const F& filter, WalkScratch<S>& scratch) const {
+    SearchStats walk_from(const ScorerType& scorer, Entry entry, std::size_t ef, const F& filter, WalkScratch<S>& scratch) const {
         scratch.visited.begin(slots(), hidden());
         scratch.pool.reset(std::min(ef, slots()));
         if constexpr (F::trivial) {
             LinkNavigator navigator(space_, base(), slots(), scorer, scratch);
-            navigator.enter(entry, scratch.pool);
+            navigator.enter(entry.near, scratch.pool);
+            navigator.enter(entry.root, scratch.pool);
             const std::uint64_t hops = walk(navigator, scratch.pool);
             return scored(navigator.scored(), hops);
         } else {
             FilteredNavigator navigator(space_, base(), slots(), scorer, filter, scratch);
-            navigator.enter(entry, scratch.pool);
+            navigator.enter(entry.near, scratch.pool);
+            navigator.enter(entry.root, scratch.pool);
             const std::uint64_t hops = walk(navigator, scratch.pool);
             return scored(navigator.scored(), hops);
         }

@@ -39,7 +39,9 @@ public:
                 else pool.offer_again(slot, estimate);
             }
         }
+        // The next node, which is read at once, and the one that will probably come after it, in time.
         if (pool.has_next()) prefetch(pool.next());
+        if (const Slot later = pool.second(); later != invalid_slot) prefetch(later);
     }
 
     std::uint64_t scored() const noexcept { return scored_; }

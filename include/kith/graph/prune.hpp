@@ -50,7 +50,13 @@ void prune(const S& space, std::vector<Hit<typename S::distance_type>>& candidat
         for (std::size_t j = 0; j < kept && !covered; ++j)
             covered = covers(space.distance(candidates[j].slot, candidate.slot), candidate.distance, alpha);
         if (covered) {
-            if (refill) pruned.push_back(candidate);
+            // Of rows that are all the same, one is enough: the others would fill the list and lead nowhere.
+            if (!refill) continue;
+            const bool repeated = !pruned.empty() && pruned.back().distance == candidate.distance &&
+                                  space.distance(pruned.back().slot, candidate.slot) == D{0};
+            const bool same = kept > 0 && candidates[kept - 1].distance == candidate.distance &&
+                              space.distance(candidates[kept - 1].slot, candidate.slot) == D{0};
+            if (!repeated && !same) pruned.push_back(candidate);
         } else {
             candidates[kept++] = candidate;
         }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "kith/core/bitset.hpp"
@@ -42,6 +43,24 @@ public:
         word |= bit;
         touched_.push_back(slot);
         return true;
+    }
+
+    /// Marks the slots of a row up to the first that is not below `slots`, and returns those that were not marked, in their order; until the next change.
+    /// Without a branch that depends on what was marked: it could not be predicted.
+    std::span<const Slot> insert_all(const Slot* row, std::size_t length, std::size_t slots) {
+        const std::size_t before = touched_.size();
+        touched_.resize(before + length);
+        Slot* const fresh = touched_.data() + before;
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < length && row[i] < slots; ++i) {
+            std::uint64_t& word = words_[row[i] / 64];
+            const std::uint64_t bit = std::uint64_t{1} << (row[i] % 64);
+            fresh[count] = row[i];
+            count += (word & bit) == 0 ? 1 : 0;
+            word |= bit;
+        }
+        touched_.resize(before + count);
+        return {fresh, count};
     }
 
     bool contains(Slot slot) const noexcept { return ((words_[slot / 64] >> (slot % 64)) & 1u) != 0; }

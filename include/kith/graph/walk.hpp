@@ -84,28 +84,20 @@ public:
     void expand(Slot node, CandidatePool<Distance>& pool) {
         const Slot* const row = layer_.row(node);
         if (row == nullptr) return;
-        Slot* const fresh = scratch_.slots.data();
-        std::size_t count = 0;
-        for (std::size_t i = 0; i < layer_.degree() && row[i] < slots_; ++i) {
-            if (!scratch_.visited.insert(row[i])) continue;
-            prefetch_row(space_, row[i]);
-            fresh[count++] = row[i];
-        }
-        score(count, pool);
+        const auto fresh = scratch_.visited.insert_all(row, layer_.degree(), slots_);
+        for (const Slot slot : fresh) prefetch_row(space_, slot);
+        Distance* const distances = scratch_.distances.data();
+        scorer_.gather(fresh, distances);
+        scored_ += fresh.size();
+        for (std::size_t i = 0; i < fresh.size(); ++i) pool.offer(fresh[i], sane(distances[i]));
+        // The next node, and the one that will probably come after it.
+        if (pool.has_next()) layer_.prefetch(pool.next());
+        if (const Slot later = pool.second(); later != invalid_slot) layer_.prefetch(later);
     }
 
     std::uint64_t scored() const noexcept { return scored_; }
 
 private:
-    void score(std::size_t count, CandidatePool<Distance>& pool) {
-        const Slot* const fresh = scratch_.slots.data();
-        Distance* const distances = scratch_.distances.data();
-        scorer_.gather({fresh, count}, distances);
-        scored_ += count;
-        for (std::size_t i = 0; i < count; ++i) pool.offer(fresh[i], sane(distances[i]));
-        if (pool.has_next()) layer_.prefetch(pool.next());
-    }
-
     const S& space_;
     const Layer layer_;
     const std::size_t slots_;

@@ -35,7 +35,7 @@ struct HnswParams {
     std::uint32_t m = 16;
     std::uint32_t ef_construction = 200;
     bool extend_candidates = false;
-    bool keep_pruned = false;
+    bool keep_pruned = true;
     bool packed = false;
 
     static constexpr auto fields() {
@@ -43,7 +43,7 @@ struct HnswParams {
             field("m", &HnswParams::m, 2, 512, "links of a node in the upper layers; twice as many in the base layer"),
             field("ef_construction", &HnswParams::ef_construction, 1, 1 << 20, "candidates kept while inserting"),
             field("extend_candidates", &HnswParams::extend_candidates, "consider the candidates' neighbours too"),
-            field("keep_pruned", &HnswParams::keep_pruned, "fill up with the nearest pruned candidates"),
+            field("keep_pruned", &HnswParams::keep_pruned, "fill lists up with the nearest pruned candidates"),
             field("packed", &HnswParams::packed, "keep codes of the neighbours beside the links of the base layer; m must be a multiple of 16"),
         };
     }
@@ -93,7 +93,7 @@ public:
         const auto scorer = bind_query(space(), query, scratch.scorer);
         SearchStats stats;
         const Slot entry = find_entry(scorer, 0, scratch, stats);
-        stats += graph_.search(scorer, query, entry, params.ef, filter, scratch, collector);
+        stats += graph_.search(scorer, query, {entry, hierarchy_.entry()}, params.ef, filter, scratch, collector);
         return stats;
     }
 
@@ -293,7 +293,7 @@ private:
             const auto scorer = bind_query(space(), query, scratch.walk.scorer);
             const Slot entry = find_entry(scorer, 0, scratch.walk, above);
             TopK<Distance> nearest(hits);
-            all += graph_.search(scorer, query, entry, GraphSearchParams{}.ef, AllowAll{}, scratch.walk, nearest);
+            all += graph_.search(scorer, query, {entry, hierarchy_.entry()}, GraphSearchParams{}.ef, AllowAll{}, scratch.walk, nearest);
         }
         facts.emplace_back("upper_hops", static_cast<double>(above.hops) / static_cast<double>(searches));
         facts.emplace_back("base_hops", static_cast<double>(all.hops) / static_cast<double>(searches));

@@ -87,7 +87,7 @@ public:
     SearchStats search(std::span<const Query> query, const GraphSearchParams& params, const F& filter, scratch_type& scratch,
                        C& collector) const {
         if (size() == 0) return {};
-        return graph_.search(bind_query(space(), query, scratch.scorer), query, entry_, params.ef, filter, scratch, collector);
+        return graph_.search(bind_query(space(), query, scratch.scorer), query, {entry_, entry_}, params.ef, filter, scratch, collector);
     }
 
     /// Strong guarantee: rows that could not all be linked are given up again. Returns the slots of the rows.
@@ -120,7 +120,7 @@ public:
         std::vector<Scratch> workers(executor.workers());
         std::vector<Slot> changed;
         std::vector<Slot>* const touched = graph_.is_packed() ? &changed : nullptr;
-        graph_.remove(gone, entry_, LinkRule{params_.alpha, refills_lists<S>()}, executor, workers, touched);
+        graph_.remove(gone, entry_, LinkRule{params_.alpha, refills()}, executor, workers, touched);
         if (entry_ == invalid_slot || graph_.is_vacant(entry_)) choose_entry(executor);
         graph_.settle(gone.size(), entry_, workers, touched);
         sort_unique(changed);
@@ -197,12 +197,15 @@ private:
         if (!sample.empty()) entry_ = sample[static_cast<std::size_t>(std::min_element(sums.begin(), sums.end()) - sums.begin())];
     }
 
+    /// The places of a packed row are paid for, filled or not.
+    bool refills() const noexcept { return refills_lists<S>() || params_.packed; }
+
     /// GreedySearch and RobustPrune for one node of a batch. again: it has links already, which are candidates too.
     void plan_node(Slot node, float alpha, bool again, Scratch& scratch) const {
         const auto scorer = bind_query(space(), scratch.load(space(), node), scratch.walk.scorer);
         graph_.find_candidates(graph_.base(), scorer, node, entry_, params_.l, scratch);
         if (again) graph_.add_neighbours(scorer, node, scratch);
-        prune(space(), scratch.candidates, params_.r, alpha, refills_lists<S>(), scratch.pruned);
+        prune(space(), scratch.candidates, params_.r, alpha, refills(), scratch.pruned);
         scratch.plans.add(node, 0, scratch.candidates);
     }
 
@@ -225,7 +228,7 @@ private:
             executor.run(count, 16, [&](std::size_t begin, std::size_t end, std::size_t which) {
                 for (std::size_t i = begin; i < end; ++i) plan_node(nodes[done + i], alpha, again, workers[which]);
             });
-            apply_plans(space(), graph_.links(), graph_.base(), 0, std::span(workers), LinkRule{alpha, refills_lists<S>()}, executor, touched);
+            apply_plans(space(), graph_.links(), graph_.base(), 0, std::span(workers), LinkRule{alpha, refills()}, executor, touched);
             done += count;
         }
         graph_.settle(nodes.size(), entry_, workers, touched);

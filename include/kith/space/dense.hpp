@@ -150,9 +150,13 @@ public:
         }
 
         distance_type operator()(Slot slot) const {
-            distance_type distance;
-            run(slot, 1, &distance);
-            return distance;
+            if constexpr (has_kernels && std::is_same_v<query_type, T>) {  // one needs no preparation of the query
+                return finish(space_->kernels_->one(query_, space_->rows_.row(slot), space_->dim()), slot);
+            } else {
+                distance_type distance;
+                run(slot, 1, &distance);
+                return distance;
+            }
         }
 
         void gather(std::span<const Slot> slots, distance_type* out) const {
