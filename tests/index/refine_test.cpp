@@ -313,7 +313,7 @@ TEST_CASE("saved and loaded, rows and codes stay in the file", "[refine]") {
     });
 }
 
-TEST_CASE("a warm search allocates nothing", "[refine]") {
+TEST_CASE("a warm refined search allocates nothing", "[refine]") {
     for_each_metric([]<class I>(I*) {
         using T = typename I::space_type::element_type;
         const auto rows = Vectors::normal(element_traits<T>::type, 800, 16, 14);

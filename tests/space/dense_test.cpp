@@ -30,7 +30,7 @@ template <class Check>
 void for_each_space(Check check) {
     detail::any_of_types(detail::Spaces{}, [&](auto space) {
         using S = typename decltype(space)::type;
-        INFO("space " << detail::space_label<S>());
+        INFO("space " << S::type_label());
         check(space);
         return false;
     });
@@ -231,7 +231,6 @@ TEST_CASE("labels name metric and element, and go with the registry", "[space]")
         using S = typename decltype(type)::type;
         using T = typename S::element_type;
         const S space(Rows<T>(8));
-        CHECK(space.label() == detail::space_label<S>());
         CHECK(space.label() == S::type_label());
         CHECK(space.size() == 0);
     });
