@@ -340,19 +340,20 @@ TEMPLATE_TEST_CASE("a filter steers the walk: recall holds from 2 in 3 allowed d
 TEMPLATE_TEST_CASE("cancelled work leaves what there was", "", Hnsw<Space32>, Vamana<Space32>) {
     const auto base = clustered(600, 8, 6, 51);
     const auto more = clustered(300, 8, 6, 51, 0.3f, 1.0f, 2);
-    for (const std::size_t after : {0, 1, 3}) {
-        auto index = TestType::build(owned<Space32>(base), params_of<TestType>(false));
-        std::size_t calls = 0;
-        const Progress stop([&](std::string_view, std::size_t, std::size_t) { return calls++ < after; });
-        check_error(ErrorCode::cancelled, {"link"}, [&] { index.insert(more.view(), inline_executor(), stop); });
-        REQUIRE(index.size() == 600);
-        REQUIRE(all_reachable(index));
-        REQUIRE_NOTHROW(index.validate("cancelled"));
-        REQUIRE(search(index, base.row(17), 1, 32)[0].slot == 17);
-        calls = 0;
-        check_error(ErrorCode::cancelled, {"link"},
-                    [&] { TestType::build(borrow<Space32>(base), params_of<TestType>(false), 0, inline_executor(), stop); });
-    }
+    for (const bool packed : {false, true})
+        for (const std::size_t after : {0, 1, 3, 7}) {
+            auto index = TestType::build(owned<Space32>(base), params_of<TestType>(packed));
+            std::size_t calls = 0;
+            const Progress stop([&](std::string_view, std::size_t, std::size_t) { return calls++ < after; });
+            check_error(ErrorCode::cancelled, {"link"}, [&] { index.insert(more.view(), inline_executor(), stop); });
+            REQUIRE(index.size() == 600);
+            REQUIRE(all_reachable(index));
+            REQUIRE_NOTHROW(index.validate("cancelled"));
+            REQUIRE(search(index, base.row(17), 1, 32)[0].slot == 17);
+            calls = 0;
+            check_error(ErrorCode::cancelled, {"link"},
+                        [&] { TestType::build(borrow<Space32>(base), params_of<TestType>(packed), 0, inline_executor(), stop); });
+        }
 }
 
 TEST_CASE("packed neighbourhoods are refused where there are no codes, or no whole blocks") {

@@ -119,9 +119,7 @@ public:
         vacant_ = Bitset(old_of.size());
         vacant_count_ = 0;
         limbo_.clear();
-        std::vector<Slot> all(old_of.size());
-        for (std::size_t to = 0; to < all.size(); ++to) all[to] = static_cast<Slot>(to);
-        repack(all, executor);
+        repack_all(executor);
         return old_of;
     }
 
@@ -130,8 +128,11 @@ public:
         requires PackableSpace<S>
     {
         packed_.emplace(space_, links_.degree(), seed);
+        repack_all(executor, progress);
+    }
+    void repack_all(Executor& executor, const Progress& progress = {}) {
         std::vector<Slot> all;
-        for_each_live([&](Slot slot) { all.push_back(slot); });
+        if (is_packed()) for_each_live([&](Slot slot) { all.push_back(slot); });
         repack(all, executor, progress);
     }
 

@@ -70,7 +70,6 @@ public:
     /// slots: how many there are. The visited set of the scratch must have begun.
     LinkNavigator(const S& space, const Layer& layer, std::size_t slots, const ScorerType& scorer, WalkScratch<S>& scratch)
         : space_(space), layer_(layer), slots_(slots), scorer_(scorer), scratch_(scratch) {
-        if (scratch_.slots.size() < layer.degree()) scratch_.slots.resize(layer.degree());
         scratch_.distances.reserve_discarding(layer.degree());
     }
 

@@ -109,6 +109,7 @@ public:
             link(taken, executor, progress);
         } catch (...) {
             remove(taken, executor);
+            graph_.repack_all(executor);  // some links were changed and not yet encoded
             throw;
         }
         return taken;
@@ -274,7 +275,7 @@ private:
         }
         graph_.settle(nodes.size(), hierarchy_.entry(), workers, touched);
         sort_unique(changed);
-        graph_.repack(changed, executor, progress);
+        graph_.repack(changed, executor);
         progress.report("link", done, nodes.size());
     }
 

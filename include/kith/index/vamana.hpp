@@ -100,6 +100,7 @@ public:
             link(taken, params_.alpha, false, executor, progress);
         } catch (...) {
             remove(taken, executor);
+            graph_.repack_all(executor);  // some links were changed and not yet encoded
             throw;
         }
         return taken;
@@ -233,7 +234,7 @@ private:
         }
         graph_.settle(nodes.size(), entry_, workers, touched);
         sort_unique(changed);
-        graph_.repack(changed, executor, progress);
+        graph_.repack(changed, executor);
         progress.report("link", done, nodes.size());
     }
 
