@@ -5,7 +5,7 @@ file(GLOB kith_model_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/incl
 add_library(kith_any STATIC ${kith_model_sources})
 add_library(kith::any ALIAS kith_any)
 set_target_properties(kith_any PROPERTIES POSITION_INDEPENDENT_CODE ON EXPORT_NAME any)
-target_compile_definitions(kith_any PUBLIC KITH_COMPILED_MODELS)
+target_compile_definitions(kith_any PUBLIC KITH_COMPILED_MODELS $<$<BOOL:${KITH_FEW_SPACES}>:KITH_FEW_SPACES>)
 target_link_libraries(kith_any PUBLIC kith::kernels)
 if(NOT KITH_TOP_LEVEL)
     set_target_properties(kith_any PROPERTIES EXCLUDE_FROM_ALL ON)

@@ -41,16 +41,25 @@ bool any_of_types(TypeList<T...>, Visit&& visit) {
     return (visit(Type<T>{}) || ...);
 }
 
-template <class T>
-using DenseSpacesOf = TypeList<DenseSpace<L2, T>, DenseSpace<Euclidean, T>, DenseSpace<InnerProduct, T>,
-                               DenseSpace<Cosine, T>, DenseSpace<L1, T>>;
-
 template <class... Lists>
 struct Concat;
 template <class... T>
 struct Concat<TypeList<T...>> { using type = TypeList<T...>; };
 template <class... A, class... B, class... Rest>
 struct Concat<TypeList<A...>, TypeList<B...>, Rest...> : Concat<TypeList<A..., B...>, Rest...> {};
+
+#if defined(KITH_FEW_SPACES)
+
+// For builds that want every structure but not every row type, as instrumented ones do.
+using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, Half>, DenseSpace<L2, std::uint8_t>,
+                        DenseSpace<Hamming, Bits8>>;
+using CodecSpaces = TypeList<Sq8Space<L2, float>>;
+
+#else
+
+template <class T>
+using DenseSpacesOf = TypeList<DenseSpace<L2, T>, DenseSpace<Euclidean, T>, DenseSpace<InnerProduct, T>,
+                               DenseSpace<Cosine, T>, DenseSpace<L1, T>>;
 
 using Spaces = Concat<DenseSpacesOf<float>, DenseSpacesOf<Half>, DenseSpacesOf<BFloat16>, DenseSpacesOf<std::int8_t>,
                       DenseSpacesOf<std::uint8_t>,
@@ -59,6 +68,8 @@ using Spaces = Concat<DenseSpacesOf<float>, DenseSpacesOf<Half>, DenseSpacesOf<B
 template <class T>
 using Sq8SpacesOf = TypeList<Sq8Space<L2, T>, Sq8Space<InnerProduct, T>, Sq8Space<Cosine, T>>;
 using CodecSpaces = Concat<Sq8SpacesOf<float>, Sq8SpacesOf<Half>>::type;
+
+#endif
 
 /// An index template as a value.
 template <template <class> class I>
@@ -136,28 +147,50 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_MODELS(PREFIX, DenseSpace<InnerProduct, T>)  \
     KITH_MODELS(PREFIX, DenseSpace<Cosine, T>)        \
     KITH_MODELS(PREFIX, DenseSpace<L1, T>)
-#define KITH_BIT_MODELS(PREFIX)                       \
-    KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)   \
-    KITH_MODELS(PREFIX, DenseSpace<Jaccard, Bits8>)
 #define KITH_CODEC_MODELS(PREFIX, ...)                \
     KITH_MODELS(PREFIX, __VA_ARGS__)                  \
     KITH_MODEL(PREFIX, Refine<Flat<__VA_ARGS__>>)     \
     KITH_MODEL(PREFIX, Refine<Hnsw<__VA_ARGS__>>)     \
     KITH_MODEL(PREFIX, Refine<Vamana<__VA_ARGS__>>)
-#define KITH_SQ8_MODELS(PREFIX, T)                         \
-    KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, T>)             \
-    KITH_CODEC_MODELS(PREFIX, Sq8Space<InnerProduct, T>)   \
+
+/// What each file of any/models compiles.
+#if defined(KITH_FEW_SPACES)
+#define KITH_F32_MODELS(PREFIX)                          \
+    KITH_MODELS(PREFIX, DenseSpace<L2, float>)           \
+    KITH_MODELS(PREFIX, DenseSpace<InnerProduct, float>)
+#define KITH_F16_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Cosine, Half>)
+#define KITH_BF16_MODELS(PREFIX)
+#define KITH_I8_MODELS(PREFIX)
+#define KITH_U8_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<L2, std::uint8_t>)
+#define KITH_B1_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)
+#define KITH_SQ8_F32_MODELS(PREFIX) KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, float>)
+#define KITH_SQ8_F16_MODELS(PREFIX)
+#else
+#define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)
+#define KITH_F16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, Half)
+#define KITH_BF16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, BFloat16)
+#define KITH_I8_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, std::int8_t)
+#define KITH_U8_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, std::uint8_t)
+#define KITH_B1_MODELS(PREFIX)                        \
+    KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)   \
+    KITH_MODELS(PREFIX, DenseSpace<Jaccard, Bits8>)
+#define KITH_SQ8_MODELS(PREFIX, T)                       \
+    KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, T>)           \
+    KITH_CODEC_MODELS(PREFIX, Sq8Space<InnerProduct, T>) \
     KITH_CODEC_MODELS(PREFIX, Sq8Space<Cosine, T>)
+#define KITH_SQ8_F32_MODELS(PREFIX) KITH_SQ8_MODELS(PREFIX, float)
+#define KITH_SQ8_F16_MODELS(PREFIX) KITH_SQ8_MODELS(PREFIX, Half)
+#endif
 
 #if defined(KITH_COMPILED_MODELS)
-KITH_DENSE_MODELS(extern, float)
-KITH_DENSE_MODELS(extern, Half)
-KITH_DENSE_MODELS(extern, BFloat16)
-KITH_DENSE_MODELS(extern, std::int8_t)
-KITH_DENSE_MODELS(extern, std::uint8_t)
-KITH_BIT_MODELS(extern)
-KITH_SQ8_MODELS(extern, float)
-KITH_SQ8_MODELS(extern, Half)
+KITH_F32_MODELS(extern)
+KITH_F16_MODELS(extern)
+KITH_BF16_MODELS(extern)
+KITH_I8_MODELS(extern)
+KITH_U8_MODELS(extern)
+KITH_B1_MODELS(extern)
+KITH_SQ8_F32_MODELS(extern)
+KITH_SQ8_F16_MODELS(extern)
 #endif
 
 /// Calls visit(Type<I>{}) for the index type of this kind over these rows (rows_label); false where there is none.

@@ -202,7 +202,7 @@ public:
                 ++graph.vacant_count_;
                 graph.limbo_.push_back(slot);  // until a change looks at every row
             }
-            sort_unique(graph.limbo_);
+            std::sort(graph.limbo_.begin(), graph.limbo_.end());
         }
         return graph;
     }

@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_BIT_MODELS()
+KITH_B1_MODELS()
 
 }  // namespace kith::detail

@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, BFloat16)
+KITH_BF16_MODELS()
 
 }  // namespace kith::detail

@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, Half)
+KITH_F16_MODELS()
 
 }  // namespace kith::detail

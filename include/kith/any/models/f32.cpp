@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, float)
+KITH_F32_MODELS()
 
 }  // namespace kith::detail

@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, std::int8_t)
+KITH_I8_MODELS()
 
 }  // namespace kith::detail

@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_SQ8_MODELS(, Half)
+KITH_SQ8_F16_MODELS()
 
 }  // namespace kith::detail

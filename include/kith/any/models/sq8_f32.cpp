@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_SQ8_MODELS(, float)
+KITH_SQ8_F32_MODELS()
 
 }  // namespace kith::detail

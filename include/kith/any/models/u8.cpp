@@ -4,6 +4,6 @@
 
 namespace kith::detail {
 
-KITH_DENSE_MODELS(, std::uint8_t)
+KITH_U8_MODELS()
 
 }  // namespace kith::detail
