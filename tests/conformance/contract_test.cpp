@@ -44,7 +44,7 @@ TEST_CASE("every index finds what brute force finds, whatever n, d, k and the ba
     for (const auto& c : combinations())
         for (const std::size_t n : {0, 1, 2, 65, 700})
             for (const std::size_t d : {1, 7, 33, 100}) {
-                if (n == 700 && d != 33) continue;  // the blocks and tiles of a scan; dimensions are tried on fewer rows
+                if (n == 700 && (d != 33 || c.kind.name() != "flat")) continue;  // the blocks and tiles of a scan
                 const auto base = Vectors::whole(c.type, n, d, n + d);
                 const auto index = build(c, base);
                 REQUIRE(index.size() == n);

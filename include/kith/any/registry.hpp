@@ -51,8 +51,8 @@ struct Concat<TypeList<A...>, TypeList<B...>, Rest...> : Concat<TypeList<A..., B
 #if defined(KITH_FEW_SPACES)
 
 // For builds that want every structure but not every row type, as instrumented ones do.
-using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, Half>, DenseSpace<L2, std::uint8_t>,
-                        DenseSpace<Hamming, Bits8>>;
+using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>,
+                        DenseSpace<Cosine, std::int8_t>, DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>>;
 using CodecSpaces = TypeList<Sq8Space<L2, float>>;
 
 #else
@@ -157,10 +157,11 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
 #if defined(KITH_FEW_SPACES)
 #define KITH_F32_MODELS(PREFIX)                          \
     KITH_MODELS(PREFIX, DenseSpace<L2, float>)           \
-    KITH_MODELS(PREFIX, DenseSpace<InnerProduct, float>)
-#define KITH_F16_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Cosine, Half>)
+    KITH_MODELS(PREFIX, DenseSpace<InnerProduct, float>) \
+    KITH_MODELS(PREFIX, DenseSpace<Cosine, float>)
+#define KITH_F16_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<L2, Half>)
 #define KITH_BF16_MODELS(PREFIX)
-#define KITH_I8_MODELS(PREFIX)
+#define KITH_I8_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Cosine, std::int8_t>)
 #define KITH_U8_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<L2, std::uint8_t>)
 #define KITH_B1_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)
 #define KITH_SQ8_F32_MODELS(PREFIX) KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, float>)
