@@ -5,8 +5,8 @@
 // What is pruned can be reached through what was kept.
 //
 // Departures. A candidate at the same place as a kept one is pruned too (the paper's strict comparison keeps every duplicate of the node,
-// until nothing else fits). Where distances can be negative (inner products) the factor is 1: scaling a negative number would
-// turn its meaning round.
+// until nothing else fits). Over inner products, which can be negative, the factor is 1: scaling a negative number would turn its
+// meaning round.
 #pragma once
 
 #include <algorithm>
@@ -29,9 +29,9 @@ constexpr bool refills_lists() {
 }
 
 /// Whether a kept neighbour at distance `between` of a candidate makes it unnecessary for a node at distance `away` of it.
-template <class D>
-bool covers(D between, D away, float alpha) noexcept {
-    if (alpha == 1.0f || between < D{0}) return between <= away;
+template <Space S>
+bool covers(typename S::distance_type between, typename S::distance_type away, float alpha) noexcept {
+    if (alpha == 1.0f || refills_lists<S>()) return between <= away;
     return alpha * static_cast<float>(between) <= static_cast<float>(away);
 }
 
@@ -48,7 +48,7 @@ void prune(const S& space, std::vector<Hit<typename S::distance_type>>& candidat
         const Hit<D> candidate = candidates[i];
         bool covered = false;
         for (std::size_t j = 0; j < kept && !covered; ++j)
-            covered = covers(space.distance(candidates[j].slot, candidate.slot), candidate.distance, alpha);
+            covered = covers<S>(space.distance(candidates[j].slot, candidate.slot), candidate.distance, alpha);
         if (covered) {
             // Of rows that are all the same, one is enough: the others would fill the list and lead nowhere.
             if (!refill) continue;

@@ -3,8 +3,8 @@
 // Repair around removed nodes: a node that linked to a removed one is offered the removed one's neighbours in its place (Singh, Subramanya,
 // Krishnaswamy and Simhadri 2021, "FreshDiskANN", algorithm 4; but the links that a node has stay, as choosing among all anew thins rows out with every removal). Which nodes linked to it is found by looking at all rows
 // when many nodes go at once, or by a search around each that goes when few do, in place and without a pass over the graph
-// (Xu, Manohar, Bernstein, Chandramouli, Wen and Simhadri 2025, "In-place updates of a graph index", IP-DiskANN). Links that the search misses lead to a vacant
-// slot, which walks skip; when the slot is taken again they are ordinary links to a row that is not near.
+// (Xu, Manohar, Bernstein, Chandramouli, Wen and Simhadri 2025, "In-place updates of a graph index", IP-DiskANN). Links that the search misses lead to a
+// vacant slot, which walks skip, and which is not taken again before a look at all rows has found them (graph/graph.hpp).
 #pragma once
 
 #include <algorithm>
@@ -52,7 +52,7 @@ bool repair_row(const S& space, const Layer& layer, Slot node, std::size_t slots
         if (scratch.candidates.size() == layer.degree()) break;
         const bool covered = scratch.candidates.size() > stay &&
                              std::any_of(scratch.candidates.begin(), scratch.candidates.end(), [&](const Hit<D>& kept) {
-                                 return covers(space.distance(kept.slot, candidate.slot), candidate.distance, rule.alpha);
+                                 return covers<S>(space.distance(kept.slot, candidate.slot), candidate.distance, rule.alpha);
                              });
         if (!covered) scratch.candidates.push_back(candidate);
     }
