@@ -74,7 +74,10 @@ public:
         top_ = 0;
     }
 
+    /// Before the first change. Who changes links follows them without asking whether they stay in their layer: throws Error{corrupt} where those of a
+    /// file do not.
     void make_owned() {
+        if (levels_.is_borrowed()) validate("a loaded index");
         upper_.make_owned();
         levels_.make_owned();
         towers_.make_owned();

@@ -66,6 +66,7 @@ std::size_t connect_unreached(Links& links, std::size_t slots, BitsetView hidden
         const auto node = static_cast<Slot>(slot);
         // The nearest that has room, among those that are equally near; else the nearest one lends its last link, which the node takes over.
         const auto candidates = near(node, ef);
+        if (candidates.empty()) continue;  // a damaged file's entry point leads nowhere
         const auto room = std::find_if(candidates.begin(), candidates.end(), [&](const auto& hit) {
             return hit.distance == candidates.front().distance && links.neighbours(hit.slot).size() < links.degree();
         });

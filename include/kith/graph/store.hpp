@@ -55,8 +55,8 @@ public:
     void own_rows()
         requires GrowableSpace<S>
     {
+        own_links();
         space_.own_rows();
-        links_.make_owned();
     }
 
     /// Puts rows into vacant slots, then behind the last, without links. Returns their slots. Strong guarantee.
@@ -69,7 +69,7 @@ public:
         check_room(after - before);
         std::vector<Slot> taken;
         taken.reserve(rows.rows());
-        links_.make_owned();
+        own_links();
         if (reused > 0) space_.own_rows();
         vacant_.resize(after);
         links_.extend(after);
@@ -242,6 +242,16 @@ private:
     GraphStore(S space, Links links) : space_(std::move(space)), links_(std::move(links)) {
         check_room(0);
         vacant_.resize(space_.size());
+    }
+
+    /// Before the first change of what a file held: who changes links follows them without asking whether they lead anywhere. Throws Error{corrupt}.
+    void own_links() {
+        if (!links_.rows().is_borrowed()) return;
+        for (std::size_t slot = 0; slot < slots(); ++slot)
+            for (const Slot neighbour : links_.neighbours(slot))
+                if (neighbour >= slots())
+                    fail(ErrorCode::corrupt, "section 'links': slot ", slot, " links to slot ", neighbour, ", expected one below ", slots());
+        links_.make_owned();
     }
 
     void check_room(std::size_t more) const {
