@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any bytes as an index: opened, loaded, validated, searched, changed, saved and loaded again. They are tried as they are and, so that the
-// checksums do not hide what lies behind them, once more with those of header and table put right. Nothing but kith::Error may come out;
-// what loads must be safe to use whether it validates or not, and must survive being saved.
+// Any bytes as an index: opened, loaded, validated, searched, changed, compacted, saved and loaded again. They are tried as they are and, so that
+// the checksums do not hide what lies behind them, once more with those of header and table put right. Nothing but kith::Error may come out;
+// what loads must be safe to use and must give every query its results, whether it validates or not, and must survive being saved. What
+// validates must still do so after every change.
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "kith/any/registry.hpp"
@@ -28,11 +33,31 @@ void search(const AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
     require(near.count(0) == std::min<std::size_t>(3, index.size()));
     const AnyMatrix five{index.element_type(), zeros.data(), 5, index.dim(), index.dim()};
     require(index.search(five, 3).count(4) == near.count(0));
+    if (!index.search_params().empty()) require(index.search(query, 3, {{"ef", std::int64_t{1}}}).count(0) == near.count(0));
     const auto context = index.context();
     const auto within = index.range_search(query, 1.0, {}, {}, inline_executor(), *context);
     require(within.ids.size() <= index.size());
     const BitsetView nothing;
     require(index.search(query, 3, {}, std::span(&nothing, 1)).count(0) == 0);
+    auto cursor = index.iterate(query);
+    require(cursor.next(index.size() + 1).ids.size() == index.size());
+}
+
+/// Every row, and every other slot, as filters.
+void search_filtered(const AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
+    const AnyMatrix query{index.element_type(), zeros.data(), 1, index.dim(), index.dim()};
+    const Bitset live = index.live_slots();
+    Bitset some(index.slots());
+    std::size_t eligible = 0;
+    for (std::size_t slot = 0; slot < index.slots(); slot += 2) {
+        some.set(slot);
+        eligible += live.test(slot) ? 1 : 0;
+    }
+    const auto context = index.context();
+    for (const auto& [bits, count] : {std::pair{live.view(), index.size()}, std::pair{some.view(), eligible}}) {
+        require(index.search(query, 3, {}, std::span(&bits, 1)).count(0) == std::min<std::size_t>(3, count));
+        require(index.range_search(query, 1.0, {}, std::span(&bits, 1), inline_executor(), *context).ids.size() <= count);
+    }
 }
 
 AnyIndex reload(const std::vector<std::byte>& bytes) {
@@ -41,31 +66,59 @@ AnyIndex reload(const std::vector<std::byte>& bytes) {
     return AnyIndex::load(SectionReader(buffer->span(), "saved", buffer, Checksums::verify));
 }
 
-void change(AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
-    if (index.size() > 0) {
-        std::vector<Id> ids(index.size());
-        index.copy_ids(ids);
-        index.remove(std::vector<Id>{ids[0]});
-        require(!index.contains(ids[0]));
-    }
-    index.add({index.element_type(), zeros.data(), 1, index.dim(), index.dim()});
-}
-
-void use(AnyIndex index) {
+bool validates(const AnyIndex& index) {
     try {
         index.validate("fuzz");
     } catch (const Error&) {
+        return false;
     }
-    const auto bytes = index.to_bytes();
+    return true;
+}
+
+AnyMatrix rows_of(const AnyIndex& index, std::size_t count, const std::vector<std::uint64_t>& zeros) {
+    return {index.element_type(), zeros.data(), count, index.dim(), index.dim()};
+}
+
+void remove_and_replace(AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
+    if (index.size() == 0) return;
+    std::vector<Id> ids(index.size());
+    index.copy_ids(ids);
+    index.remove(std::vector<Id>{ids[0]});
+    require(!index.contains(ids[0]));
+    if (ids.size() > 1) index.add(rows_of(index, 1, zeros), std::vector<Id>{ids.back()});
+    require(index.size() == ids.size() - 1);
+}
+
+void add(AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
+    index.add(rows_of(index, 1, zeros));
+    index.add(rows_of(index, 5, zeros));
+}
+
+void compact(AnyIndex& index, const std::vector<std::uint64_t>&) { index.compact(); }
+
+void use(AnyIndex loaded) {
+    const bool good = validates(loaded);
+    const auto bytes = loaded.to_bytes();
     require(reload(bytes).to_bytes() == bytes);
-    if (index.dim() > most_elements) return;
-    const std::vector<std::uint64_t> zeros(5 * index.dim() + 8);  // of any element type
-    search(index, zeros);
-    try {
-        change(index, zeros);
-    } catch (const Error&) {  // no ids may be left above the largest
+    if (loaded.dim() > most_elements) return;
+    const std::vector<std::uint64_t> zeros(5 * loaded.dim() + 8);  // of any element type
+    search(loaded, zeros);
+    search_filtered(loaded, zeros);
+    // What comes first finds the index as it was loaded.
+    constexpr std::array changes{remove_and_replace, add, compact};
+    for (std::size_t first = 0; first < changes.size(); ++first) {
+        AnyIndex index = reload(bytes);
+        for (std::size_t i = 0; i < changes.size(); ++i) {
+            try {
+                changes[(first + i) % changes.size()](index, zeros);
+            } catch (const Error&) {  // damaged links are not changed, and no ids may be left above the largest
+            }
+            search(index, zeros);
+            search_filtered(index, zeros);
+            require(!good || validates(index));
+        }
+        reload(index.to_bytes());
     }
-    search(index, zeros);
 }
 
 void open(std::span<const std::byte> bytes, Checksums checksums) {
