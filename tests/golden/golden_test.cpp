@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Files of format 1.0 as they were written when it was fixed. Every later version must read them, find in them what is found below, and,
-// while it writes format 1.0, write the same bytes. A change of these files is a change of the format: docs/FORMAT.md comes first.
+// while it writes format 1.0, write the same bytes: links and codes depend on neither the instruction set nor the number of threads, as far as
+// distances are exact, which whole numbers see to. A change of these files is a change of the format: docs/FORMAT.md comes first.
 // KITH_GOLDEN=write writes them anew.
 #include <cstdlib>
 #include <filesystem>
@@ -33,13 +34,13 @@ Vectors float_rows() {
 }
 
 /// 20 rows of bytes, one of them zero, with ids; one more was there and is gone.
-Vectors byte_rows() {
+[[maybe_unused]] Vectors byte_rows() {
     return Vectors::fill(ElementType::i8, n, dim, [](std::size_t i) { return i / dim == 11 ? 0.0 : 9.0 * pattern(i); });
 }
 
 AnyIndex build_float(const Vectors& rows) { return AnyIndex::build("flat", rows.view(), {.metric = "l2"}); }
 
-AnyIndex build_byte(const Vectors& rows) {
+[[maybe_unused]] AnyIndex build_byte(const Vectors& rows) {
     std::vector<Id> ids(n);
     for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<Id>((i * 13 + 5) % n * 1000);
     auto index = AnyIndex::build("flat", rows.view(), {.metric = "cosine", .ids = ids});
@@ -48,11 +49,60 @@ AnyIndex build_byte(const Vectors& rows) {
     return index;
 }
 
+/// Numbers without a pattern (the mixer of SplitMix64: Steele, Lea and Flood 2014).
+std::uint64_t draw(std::uint64_t i) {
+    std::uint64_t x = (i + 1) * 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return (x ^ x >> 31) >> 16;
+}
+
 std::filesystem::path golden(std::string_view name) { return std::filesystem::path(KITH_TEST_DIR) / "golden" / name; }
 
+constexpr std::size_t nodes = 60;
+const ParamMap all_nodes{{"ef", std::int64_t{60}}};
+
+/// 60 rows of bytes that a generator of its own draws, with ids; five are gone and left their slots vacant.
+AnyIndex build_hnsw(Executor& executor = inline_executor()) {
+    const auto rows = Vectors::fill(ElementType::u8, nodes, 16, [](std::size_t i) { return static_cast<double>(draw(i) % 200); });
+    std::vector<Id> ids(nodes);
+    for (std::size_t i = 0; i < nodes; ++i) ids[i] = static_cast<Id>((i * 7 + 3) % nodes * 10);
+    auto index = AnyIndex::build("hnsw(m=4,ef_construction=40) over l2/u8", rows.view(), {.seed = 5, .copy = true, .ids = ids}, executor);
+    index.remove(std::vector<Id>{30, 100, 240, 370, 590}, executor);
+    return index;
+}
+
+/// Rows of 1 and -1, whose norms are 4.
+[[maybe_unused]] Vectors sign_rows() {
+    return Vectors::fill(ElementType::f32, nodes, 16, [](std::size_t i) { return draw(i + 5000) % 2 == 0 ? 1.0 : -1.0; });
+}
+
+[[maybe_unused]] AnyIndex build_vamana(const Vectors& rows, Executor& executor = inline_executor()) {
+    return AnyIndex::build("vamana(r=32,l=40,packed=true) over cosine/f32", rows.view(), {.seed = 6}, executor);
+}
+
+/// Whole numbers; the first two rows span a range in which a code is one of them.
+Vectors level_rows() {
+    return Vectors::fill(ElementType::f32, nodes, 20, [](std::size_t i) {
+        return i / 20 == 0 ? 0.0 : i / 20 == 1 ? 255.0 : static_cast<double>(draw(i + 9000) % 256);
+    });
+}
+
+AnyIndex build_refined(const Vectors& rows, Executor& executor = inline_executor()) {
+    return AnyIndex::build("hnsw(m=6,ef_construction=40) over l2/sq8, refine f32", rows.view(), {.seed = 7}, executor);
+}
+
+struct Expected {
+    std::string_view spec;
+    std::size_t size;
+    std::size_t slots;
+    std::vector<Id> ids;  // the nearest to the query
+    std::vector<double> distances;
+};
+
 /// Same bytes, whether built now or loaded and saved again; found in the file as it lies.
-void check_golden(std::string_view name, const AnyIndex& built, const std::vector<float>& query, std::string_view spec,
-                  const std::vector<Id>& ids, const std::vector<double>& distances) {
+void check_golden(std::string_view name, const AnyIndex& built, const std::vector<float>& query, const Expected& expected,
+                  const ParamMap& params = {}) {
     const char* mode = std::getenv("KITH_GOLDEN");
     if (mode != nullptr && std::string_view(mode) == "write") built.save(golden(name));
     INFO(name);
@@ -60,13 +110,15 @@ void check_golden(std::string_view name, const AnyIndex& built, const std::vecto
     REQUIRE_NOTHROW(verify_file(golden(name)));
     for (const bool mmap : {false, true}) {
         const auto loaded = AnyIndex::load(golden(name), {.mmap = mmap});
-        CHECK(loaded.spec() == spec);
-        CHECK(loaded.size() == n);
-        CHECK(loaded.dim() == dim);
+        CHECK(loaded.spec() == expected.spec);
+        CHECK(loaded.size() == expected.size);
+        CHECK(loaded.slots() == expected.slots);
+        CHECK(loaded.dim() == query.size());
         CHECK(loaded.to_bytes() == built.to_bytes());
-        const auto found = loaded.search({ElementType::f32, query.data(), 1, dim, dim}, ids.size());
-        CHECK(std::vector<Id>(found.ids(0).begin(), found.ids(0).end()) == ids);
-        for (std::size_t i = 0; i < ids.size(); ++i) CHECK(static_cast<double>(found.distances(0)[i]) == Approx(distances[i]).epsilon(1e-5));
+        const std::size_t k = expected.ids.size();
+        const auto found = loaded.search({ElementType::f32, query.data(), 1, query.size(), query.size()}, k, params);
+        CHECK(std::vector<Id>(found.ids(0).begin(), found.ids(0).end()) == expected.ids);
+        for (std::size_t i = 0; i < k; ++i) CHECK(static_cast<double>(found.distances(0)[i]) == Approx(expected.distances[i]).epsilon(1e-5));
     }
 }
 
@@ -75,21 +127,83 @@ void check_golden(std::string_view name, const AnyIndex& built, const std::vecto
 TEST_CASE("format 1.0: rows of f32 under l2", "[golden]") {
     const auto rows = float_rows();
     const auto index = build_float(rows);
-    check_golden("flat-l2-f32-v1.0.kith", index, {0.5f, -1, 0, 2, 1, -0.5f}, "flat over l2/f32", {1, 14, 6, 19, 7, 9},
-                 {10.75, 10.75, 12.5, 12.5, 13.0, 13.5});
+    check_golden("flat-l2-f32-v1.0.kith", index, {0.5f, -1, 0, 2, 1, -0.5f}, {"flat over l2/f32", n, n, {1, 14, 6, 19, 7, 9},
+                 {10.75, 10.75, 12.5, 12.5, 13.0, 13.5}});
     auto loaded = AnyIndex::load(golden("flat-l2-f32-v1.0.kith"));
     loaded.add(rows.row(0));
     CHECK(loaded.contains(20));
 }
 
+#if !defined(KITH_FEW_SPACES)
 TEST_CASE("format 1.0: rows of i8 under cosine, with ids and the next of them", "[golden]") {
     const auto rows = byte_rows();
     const auto index = build_byte(rows);
-    check_golden("flat-cosine-i8-ids-v1.0.kith", index, {3, -1, 0, 5, 2, -4}, "flat over cosine/i8", {4000, 13000, 16000, 3000, 12000, 1000},
-                 {0.400681, 0.400681, 0.505587, 0.536890, 0.536890, 0.804248});
+    check_golden("flat-cosine-i8-ids-v1.0.kith", index, {3, -1, 0, 5, 2, -4}, {"flat over cosine/i8", n, n, {4000, 13000, 16000, 3000, 12000, 1000},
+                 {0.400681, 0.400681, 0.505587, 0.536890, 0.536890, 0.804248}});
     auto loaded = AnyIndex::load(golden("flat-cosine-i8-ids-v1.0.kith"));
     CHECK(loaded.contains(8000));
     CHECK_FALSE(loaded.contains(90000));
     loaded.add(rows.row(0));
     CHECK(loaded.contains(90001));
+}
+#endif
+
+TEST_CASE("format 1.0: hnsw over u8 under l2, with ids and vacant slots", "[golden]") {
+    const auto index = build_hnsw();
+    check_golden("hnsw-l2-u8-vacant-v1.0.kith", index, std::vector<float>(16, 100),
+                 {"hnsw(m=4,ef_construction=40,extend_candidates=false,keep_pruned=true,packed=false) over l2/u8", 55, 60,
+                  {570, 10, 460, 430, 250, 440}, {31401, 32669, 33358, 33417, 33606, 33931}},
+                 all_nodes);
+    ThreadPool pool(3);
+    CHECK(build_hnsw(pool).to_bytes() == index.to_bytes());
+    auto loaded = AnyIndex::load(golden("hnsw-l2-u8-vacant-v1.0.kith"));
+    CHECK(loaded.contains(0));
+    CHECK_FALSE(loaded.contains(370));
+    const auto row = Vectors::fill(ElementType::u8, 1, 16, [](std::size_t) { return 100.0; });
+    loaded.add(row.view());
+    const auto found = loaded.search(row.view(), 1);
+    CHECK(found.ids(0)[0] == 591);
+    CHECK(found.distances(0)[0] == 0);
+    loaded.compact();
+    CHECK(loaded.slots() == 56);
+    CHECK_NOTHROW(loaded.validate("compacted"));
+}
+
+#if !defined(KITH_FEW_SPACES)
+TEST_CASE("format 1.0: packed vamana over f32 under cosine", "[golden]") {
+    const auto rows = sign_rows();
+    const auto index = build_vamana(rows);
+    std::vector<float> query(16, 1);
+    for (const std::size_t i : {1, 2, 7, 11, 12}) query[i] = -1;
+    query[0] = 3;
+    check_golden("vamana-packed-cosine-f32-v1.0.kith", index, query,
+                 {"vamana(r=32,l=40,alpha=1.2,passes=2,packed=true) over cosine/f32", 60, 60, {7, 35, 54, 55, 3, 10},
+                  {0.489690, 0.489690, 0.489690, 0.591752, 0.693814, 0.693814}},
+                 all_nodes);
+    ThreadPool pool(3);
+    CHECK(build_vamana(rows, pool).to_bytes() == index.to_bytes());
+    auto loaded = AnyIndex::load(golden("vamana-packed-cosine-f32-v1.0.kith"));
+    loaded.remove(std::vector<Id>{0});
+    loaded.add(rows.row(0));
+    CHECK(loaded.contains(60));
+    CHECK_NOTHROW(loaded.validate("changed"));
+}
+#endif
+
+TEST_CASE("format 1.0: hnsw over 8-bit codes under l2, refined with f32", "[golden]") {
+    const auto rows = level_rows();
+    const auto index = build_refined(rows);
+    std::vector<float> query(20);
+    for (std::size_t i = 0; i < query.size(); ++i) query[i] = static_cast<float>(i * 11) + 0.25f;
+    check_golden("hnsw-l2-sq8-f32-v1.0.kith", index, query,
+                 {"hnsw(m=6,ef_construction=40,extend_candidates=false,keep_pruned=true,packed=false) over l2/sq8, refine f32", 60, 60,
+                  {41, 4, 36, 20, 26, 57}, {72127.25, 95708.25, 106122.25, 116166.75, 120940.75, 124185.75}},
+                 {{"ef", std::int64_t{60}}, {"refine", 4.0}});
+    ThreadPool pool(3);
+    CHECK(build_refined(rows, pool).to_bytes() == index.to_bytes());
+    auto loaded = AnyIndex::load(golden("hnsw-l2-sq8-f32-v1.0.kith"));
+    loaded.remove(std::vector<Id>{0});
+    loaded.add(rows.row(0));
+    CHECK(loaded.search(rows.row(0), 1).ids(0)[0] == 60);
+    CHECK_NOTHROW(loaded.validate("changed"));
 }
