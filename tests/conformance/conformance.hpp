@@ -4,6 +4,7 @@
 // contract, the same for all. A new index adds one line to `kinds`.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,13 @@ struct Combination {
     std::string name() const { return kind.spec + " over " + metric + "/" + std::string(kith::name(type)); }
 };
 
+/// Whether the registry has the codec that a kind's spec names, if it names one.
+inline bool has_codec(const Kind& kind, std::string_view metric, ElementType type) {
+    if (kind.spec.find(" over sq8") == std::string::npos) return true;
+    const auto codecs = known_codecs();
+    return std::find(codecs.begin(), codecs.end(), std::string(metric) + "/sq8:" + std::string(kith::name(type))) != codecs.end();
+}
+
 /// Every kind over every space of the registry.
 inline std::vector<Combination> combinations() {
     std::vector<Combination> all;
@@ -58,7 +66,9 @@ inline std::vector<Combination> combinations() {
             const auto slash = space.find('/');
             for (const auto type : {ElementType::f32, ElementType::f16, ElementType::bf16, ElementType::i8, ElementType::u8,
                                     ElementType::b1})
-                if (space.substr(slash + 1) == kith::name(type) && kind.exists(space.substr(0, slash), type)) all.push_back({kind, space.substr(0, slash), type});
+                if (space.substr(slash + 1) == kith::name(type) && kind.exists(space.substr(0, slash), type) &&
+                    has_codec(kind, space.substr(0, slash), type))
+                    all.push_back({kind, space.substr(0, slash), type});
         }
     return all;
 }

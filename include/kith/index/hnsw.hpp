@@ -80,6 +80,7 @@ public:
 
     const S& space() const noexcept { return graph_.space(); }
     std::size_t size() const noexcept { return graph_.size(); }
+    bool is_vacant(Slot slot) const noexcept { return graph_.is_vacant(slot); }
     const HnswParams& params() const noexcept { return params_; }
     const Graph<S>& graph() const noexcept { return graph_; }
     const Hierarchy& hierarchy() const noexcept { return hierarchy_; }
@@ -195,6 +196,8 @@ public:
     {
         Graph<S> graph(GraphStore<S>::load(reader, 2 * std::size_t{params.m}, params.packed));
         Hierarchy hierarchy = Hierarchy::load(reader, params.m, graph.slots(), graph.size());
+        if (graph.size() != 0 && graph.is_vacant(hierarchy.entry()))
+            fail(ErrorCode::corrupt, reader.name(), ": section 'hierarchy': the entry point ", hierarchy.entry(), " is vacant");
         return Hnsw(std::move(graph), std::move(hierarchy), params);
     }
     static std::vector<std::string_view> section_names()
@@ -209,8 +212,6 @@ public:
     {
         graph_.validate(source, progress);
         hierarchy_.validate(source);
-        if (hierarchy_.entry() != invalid_slot && graph_.is_vacant(hierarchy_.entry()))
-            fail(ErrorCode::corrupt, source, ": section 'hierarchy': the entry point ", hierarchy_.entry(), " is vacant");
     }
 
 private:

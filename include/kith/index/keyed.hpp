@@ -234,6 +234,11 @@ public:
         IdMap ids = IdMap::load(reader, index.space().size());
         if (ids.size() != index.size())
             fail(ErrorCode::corrupt, reader.name(), ": expected ", index.size(), " ids, one for each row, got ", ids.size());
+        if constexpr (requires { index.is_vacant(Slot{}); }) {
+            for (std::size_t slot = 0; ids.size() != ids.slots() && slot < ids.slots(); ++slot)
+                if ((ids.id(static_cast<Slot>(slot)) == invalid_id) != index.is_vacant(static_cast<Slot>(slot)))
+                    fail(ErrorCode::corrupt, reader.name(), ": section 'ids': slot ", slot, " is vacant and has an id, or is not and has none");
+        }
         return Keyed(std::move(index), std::move(ids));
     }
 

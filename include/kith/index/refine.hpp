@@ -98,6 +98,11 @@ public:
     const space_type& space() const noexcept { return space_; }
     const I& inner() const noexcept { return inner_; }
     std::size_t size() const noexcept { return inner_.size(); }
+    bool is_vacant(Slot slot) const noexcept
+        requires requires(const I& inner) { inner.is_vacant(slot); }
+    {
+        return inner_.is_vacant(slot);
+    }
     const build_params& params() const noexcept { return inner_.params(); }
 
     /// "l2/sq8, refine f32": what a spec says after "over".

@@ -78,6 +78,7 @@ public:
 
     const S& space() const noexcept { return graph_.space(); }
     std::size_t size() const noexcept { return graph_.size(); }
+    bool is_vacant(Slot slot) const noexcept { return graph_.is_vacant(slot); }
     const VamanaParams& params() const noexcept { return params_; }
     const Graph<S>& graph() const noexcept { return graph_; }
     Slot entry() const noexcept { return entry_; }
@@ -161,6 +162,8 @@ public:
         Vamana index(Graph<S>(GraphStore<S>::load(reader, params.r, params.packed)), params, state[0]);
         if (index.size() == 0 ? state[1] != invalid_slot : state[1] >= index.graph_.slots())
             fail(ErrorCode::corrupt, reader.name(), ": section 'vamana': expected an entry point below ", index.graph_.slots(), ", got ", state[1]);
+        if (index.size() != 0 && index.is_vacant(static_cast<Slot>(state[1])))
+            fail(ErrorCode::corrupt, reader.name(), ": section 'vamana': the entry point ", state[1], " is vacant");
         index.entry_ = static_cast<Slot>(state[1]);
         return index;
     }
@@ -175,8 +178,6 @@ public:
         requires PersistableSpace<S>
     {
         graph_.validate(source, progress);
-        if (entry_ != invalid_slot && graph_.is_vacant(entry_))
-            fail(ErrorCode::corrupt, source, ": section 'vamana': the entry point ", entry_, " is vacant");
     }
 
 private:
