@@ -288,7 +288,7 @@ def test_the_command_line(rng, tmp_path):
     assert facts["kind"] == "hnsw" and facts["layer_0_nodes"] == 800 and facts["reachable"] == 1.0
     assert [field["name"] for field in facts["search_params"]] == ["ef"]
     shown = run("info", path)
-    assert shown.code == 0 and "layer_0_nodes" in shown.out and "reachable" in shown.out
+    assert shown.code == 0 and "layer 0 nodes" in shown.out and "reachable" in shown.out
     search = ("search", path, tmp_path / "queries.fvecs", "-k", 5, "--gt", tmp_path / "truth.ivecs")
     found = run(*search, "-p", "ef=300", "--json").json
     assert found["recall"] >= 0.95 and 0 < found["distances_per_query"] < 800

@@ -195,7 +195,7 @@ def test_progress_and_cancelling(rng, tmp_path):
 
 def test_ctrl_c_stops_a_long_search(rng):
     base = random(rng, 50_000, 64)
-    queries = random(rng, 50_000, 64)
+    queries = random(rng, 200_000, 64)  # seconds of work on any machine
     index = kith.build("flat", base)
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()
