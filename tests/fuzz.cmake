@@ -25,9 +25,10 @@ foreach(source IN LISTS fuzz_sources)
         set(found "${CMAKE_CURRENT_BINARY_DIR}/fuzz/${name}")
         file(MAKE_DIRECTORY "${found}")
         add_executable(${target} "${source}")
-        # -O1: load_index compiles every index of the registry, which takes minutes otherwise.
+        # -O1 and few row types: load_index compiles every index of the registry, which takes minutes otherwise.
         target_compile_options(${target} PRIVATE -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)
         target_link_libraries(${target} PRIVATE kith::kith)
+        target_compile_definitions(${target} PRIVATE KITH_FEW_SPACES)
         target_link_options(${target} PRIVATE -fsanitize=fuzzer,address,undefined)
         add_test(NAME ${target} COMMAND ${target} -max_total_time=${KITH_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=2048
                  -print_final_stats=1 -artifact_prefix=${found}/crash- ${found} ${corpus})
