@@ -65,9 +65,6 @@ public:
 
     bool contains(Slot slot) const noexcept { return ((words_[slot / 64] >> (slot % 64)) & 1u) != 0; }
 
-    /// Asks memory for a slot's word.
-    void prefetch(Slot slot) const noexcept { __builtin_prefetch(words_.data() + slot / 64); }
-
     /// In the order in which they were marked.
     const std::vector<Slot>& touched() const noexcept { return touched_; }
 
