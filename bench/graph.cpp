@@ -54,9 +54,11 @@ void add_kinds(std::vector<Entry>& entries, MatrixView<const T> rows, const std:
     add_kith<Flat<S>>(entries, "kith-flat-" + where, space, {}, rows.rows() <= 20'000);  // slow, exact
     add_kith<Hnsw<S>>(entries, "kith-hnsw-m16-" + where, space, {.m = 16, .ef_construction = 200});
     add_kith<Vamana<S>>(entries, "kith-vamana-r32-" + where, space, {.r = 32, .l = 100});
-    add_kith<Vamana<S>>(entries, "kith-packed-r32-" + where, space, {.r = 32, .l = 100, .packed = true});
+    add_kith<Hnsw<S>>(entries, "kith-packed-m16-" + where, space, {.m = 16, .ef_construction = 200, .packed = true});
+    add_kith<Vamana<S>>(entries, "kith-packed-r32-" + where, space, {.r = 32, .l = 100, .packed = true}, false);
     if constexpr (!IntegerElement<T>) {  // rows of a byte an element are their own codes
         add_kith<Refine<Hnsw<Sq8Space<M, T>>>>(entries, "kith-hnsw-m16-sq8-" + where, space, {.m = 16, .ef_construction = 200});
+        add_kith<Refine<Hnsw<Sq8Space<M, T>>>>(entries, "kith-hnsw-m8-sq8-" + where, space, {.m = 8, .ef_construction = 200});
         add_kith<Refine<Vamana<Sq8Space<M, T>>>>(entries, "kith-vamana-r32-sq8-" + where, space, {.r = 32, .l = 100});
     }
 }

@@ -17,6 +17,7 @@
 #include <span>
 #include <utility>
 
+#include "kith/core/prefetch.hpp"
 #include "kith/core/types.hpp"
 #include "kith/storage/rows.hpp"
 
@@ -88,9 +89,7 @@ public:
     std::span<const Slot> neighbours(Slot slot) const noexcept { return links_->neighbours(index(slot)); }
 
     void prefetch(Slot slot) const noexcept {
-        if (towers_ != nullptr) return;
-        const auto* const first = reinterpret_cast<const char*>(links_->row(slot));
-        for (std::size_t at = 0; at < degree() * sizeof(Slot); at += 64) __builtin_prefetch(first + at);
+        if (towers_ == nullptr) prefetch_bytes(links_->row(slot), degree() * sizeof(Slot));
     }
 
 private:

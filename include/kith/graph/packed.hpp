@@ -21,8 +21,9 @@ public:
                     VisitedSet& visited, PackedScratch& scratch, C& collector)
         : space_(space), links_(links), slots_(slots), codes_(codes), scorer_(scorer), visited_(visited), scratch_(scratch), collector_(collector) {}
 
-    void expand(Slot node, CandidatePool<float>& pool) {
-        if (node >= slots_ || !visited_.insert(node)) return;
+    std::size_t expand(CandidatePool<float>& pool) {
+        const Slot node = pool.pop();
+        if (node >= slots_ || !visited_.insert(node)) return 1;
         const auto distance = sane(scorer_(node));
         collector_.offer(node, distance);
         ++scored_;
@@ -42,6 +43,7 @@ public:
         // The next node, which is read at once, and the one that will probably come after it, in time.
         if (pool.has_next()) prefetch(pool.next());
         if (const Slot later = pool.second(); later != invalid_slot) prefetch(later);
+        return 1;
     }
 
     std::uint64_t scored() const noexcept { return scored_; }
@@ -49,9 +51,7 @@ public:
 private:
     void prefetch(Slot slot) const noexcept {
         prefetch_row(space_, slot);
-        const auto* const record = reinterpret_cast<const char*>(links_.row(slot));
-        const std::size_t bytes = std::min<std::size_t>(links_.row_bytes(), 1024);
-        for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(record + at);
+        prefetch_bytes(links_.row(slot), std::min<std::size_t>(links_.row_bytes(), 1024));
     }
 
     const S& space_;

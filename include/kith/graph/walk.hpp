@@ -40,16 +40,17 @@ struct WalkScratch {
     [[no_unique_address]] packed_scratch_of<S> packed;
 };
 
+/// expand(pool): pops at least one candidate, offers what it leads to, returns how many it popped.
 template <class N, class D>
-concept Navigator = requires(N& navigator, Slot slot, CandidatePool<D>& pool) {
-    { navigator.expand(slot, pool) };
+concept Navigator = requires(N& navigator, CandidatePool<D>& pool) {
+    { navigator.expand(pool) } -> std::same_as<std::size_t>;
 };
 
 /// Expands until every candidate of the pool was; returns how many it expanded.
 template <class D, Navigator<D> N>
 std::uint64_t walk(N& navigator, CandidatePool<D>& pool) {
     std::uint64_t hops = 0;
-    for (; pool.has_next(); ++hops) navigator.expand(pool.pop(), pool);
+    while (pool.has_next()) hops += navigator.expand(pool);
     return hops;
 }
 
@@ -62,15 +63,18 @@ D sane(D distance) noexcept {
     return distance;
 }
 
+/// Expands up to four of the nearest candidates at a time: what they lead to is under way from memory together, and in a pool of dozens hardly one of them
+/// would not have been expanded anyway. Links are asked for as soon as a candidate enters the pool.
 template <Space S, class ScorerType>
 class LinkNavigator {
 public:
     using Distance = typename S::distance_type;
+    static constexpr std::size_t most_at_once = 4;
 
     /// slots: how many there are. The visited set of the scratch must have begun.
     LinkNavigator(const S& space, const Layer& layer, std::size_t slots, const ScorerType& scorer, WalkScratch<S>& scratch)
         : space_(space), layer_(layer), slots_(slots), scorer_(scorer), scratch_(scratch) {
-        scratch_.distances.reserve_discarding(layer.degree());
+        scratch_.distances.reserve_discarding(most_at_once * layer.degree());
     }
 
     /// Puts a first candidate into the pool.
@@ -80,18 +84,21 @@ public:
         ++scored_;
     }
 
-    void expand(Slot node, CandidatePool<Distance>& pool) {
-        const Slot* const row = layer_.row(node);
-        if (row == nullptr) return;
-        const auto fresh = scratch_.visited.insert_all(row, layer_.degree(), slots_);
-        for (const Slot slot : fresh) prefetch_row(space_, slot);
+    std::size_t expand(CandidatePool<Distance>& pool) {
+        const std::size_t at_once = std::clamp<std::size_t>(pool.capacity() / 12, 1, most_at_once);
+        const std::size_t before = scratch_.visited.touched().size();
+        std::size_t popped = 0;
+        for (; popped < at_once && pool.has_next(); ++popped) {
+            const Slot* const row = layer_.row(pool.pop());
+            if (row == nullptr) continue;
+            for (const Slot slot : scratch_.visited.insert_all(row, layer_.degree(), slots_)) prefetch_row(space_, slot);
+        }
+        const auto fresh = std::span(scratch_.visited.touched()).subspan(before);
         Distance* const distances = scratch_.distances.data();
         scorer_.gather(fresh, distances);
         scored_ += fresh.size();
-        for (std::size_t i = 0; i < fresh.size(); ++i) pool.offer(fresh[i], sane(distances[i]));
-        // The next node, and the one that will probably come after it.
-        if (pool.has_next()) layer_.prefetch(pool.next());
-        if (const Slot later = pool.second(); later != invalid_slot) layer_.prefetch(later);
+        pool.offer_all(fresh, distances, [&](Slot slot) { layer_.prefetch(slot); });
+        return popped;
     }
 
     std::uint64_t scored() const noexcept { return scored_; }
@@ -124,17 +131,19 @@ public:
         ++scored_;
     }
 
-    void expand(Slot node, CandidatePool<Distance>& pool) {
+    std::size_t expand(CandidatePool<Distance>& pool) {
         scratch_.passed.clear();
-        std::size_t count = look(node, 0, true);
+        std::size_t count = look(pool.pop(), 0, true);
         for (const Slot through : scratch_.passed) {
             if (count == layer_.degree()) break;
             count = look(through, count, false);
         }
+        const std::span<const Slot> found(scratch_.slots.data(), count);
         Distance* const distances = scratch_.distances.data();
-        scorer_.gather({scratch_.slots.data(), count}, distances);
+        scorer_.gather(found, distances);
         scored_ += count;
-        for (std::size_t i = 0; i < count; ++i) pool.offer(scratch_.slots[i], sane(distances[i]));
+        pool.offer_all(found, distances, [&](Slot slot) { layer_.prefetch(slot); });
+        return 1;
     }
 
     std::uint64_t scored() const noexcept { return scored_; }
@@ -168,7 +177,7 @@ private:
 
 /// Greedy descent with a pool of one: algorithm 2 with ef = 1, as algorithm 5 uses it above the base layer. Moves `at` to the nearest node found.
 template <Space S, class ScorerType>
-SearchStats descend(const Layer& layer, std::size_t slots, const ScorerType& scorer, WalkScratch<S>& scratch, Slot& at,
+SearchStats descend(const S& space, const Layer& layer, std::size_t slots, const ScorerType& scorer, WalkScratch<S>& scratch, Slot& at,
                     typename S::distance_type& distance) {
     SearchStats stats;
     if (scratch.slots.size() < layer.degree()) scratch.slots.resize(layer.degree());
@@ -178,7 +187,7 @@ SearchStats descend(const Layer& layer, std::size_t slots, const ScorerType& sco
         const Slot* const row = layer.row(at);
         if (row == nullptr) break;
         std::size_t count = 0;
-        while (count < layer.degree() && row[count] < slots) ++count;
+        for (; count < layer.degree() && row[count] < slots; ++count) prefetch_row(space, row[count]);
         scorer.gather({row, count}, scratch.distances.data());
         stats.distances += count;
         ++stats.hops;

@@ -227,7 +227,7 @@ private:
         Distance distance = sane(scorer(entry));
         stats += graph_.scored(1, 0);
         for (std::size_t l = hierarchy_.top(); l > level; --l)
-            stats += descend<S>(hierarchy_.layer(l), graph_.slots(), scorer, scratch, entry, distance);
+            stats += descend(space(), hierarchy_.layer(l), graph_.slots(), scorer, scratch, entry, distance);
         return entry;
     }
 

@@ -9,6 +9,7 @@
 #include "kith/simd/finite.hpp"
 #include "kith/simd/float_kernels.hpp"
 #include "kith/simd/integer_kernels.hpp"
+#include "kith/simd/pool_kernels.hpp"
 #include "kith/simd/table.hpp"
 #include "kith/simd/tile.hpp"
 
@@ -46,6 +47,9 @@ constexpr KernelTable make_table() noexcept {
     t.tile_u8 = integer_tile<Arch, uint8_t>();
 
     t.estimate32 = &BlockEstimate<Arch>::estimate32;
+
+    t.merge_i32 = &PoolMerge<Arch, std::int32_t>::merge;
+    t.merge_f32 = &PoolMerge<Arch, float>::merge;
 
     t.widen_f16 = &Widen<Arch, Half>::widen;
     t.widen_bf16 = &Widen<Arch, BFloat16>::widen;

@@ -88,31 +88,51 @@ struct Scan {
         std::size_t i = 0;
         const auto score = [&](auto size) KITH_SIMD_LAMBDA {
             constexpr std::size_t G = decltype(size)::value;
-            for (; i + G <= count; i += G) {
-                const std::size_t ahead = count - i - G;
-                if (ahead >= G) {
-                    unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
-                        prefetch(rows, slots[i + G + decltype(g)::value]);
-                    });
-                } else {
-                    for (std::size_t j = 0; j < ahead; ++j) prefetch(rows, slots[i + G + j]);
-                }
-                const T* block[G];
-                std::int32_t norms[G];
+            const std::size_t ahead = count - i - G;
+            if (ahead >= G) {
                 unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
-                    constexpr std::size_t j = decltype(g)::value;
-                    block[j] = rows.data + slots[i + j] * rows.stride;
-                    if constexpr (Op::uses_norms) norms[j] = rows.squared_norms[slots[i + j]];
+                    prefetch(rows, slots[i + G + decltype(g)::value]);
                 });
-                score_rows<G>(context, q, block, rows.dim, norms, out + i);
+            } else {
+                for (std::size_t j = 0; j < ahead; ++j) prefetch(rows, slots[i + G + j]);
             }
+            score_slots<G>(context, q, rows, slots + i, out + i);
+            i += G;
         };
-        score(Index<group>{});
-        if constexpr (group > 4) score(Index<4>{});
-        score(Index<1>{});
+        while (i + group <= count) score(Index<group>{});
+        // What is left of a group is filled up with its last row: a full group costs less than one row after the other.
+        const auto score_rest = [&](auto size) KITH_SIMD_LAMBDA {
+            constexpr std::size_t G = decltype(size)::value;
+            Slot some[G];
+            Out scores[G];
+            unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
+                constexpr std::size_t j = decltype(g)::value;
+                some[j] = slots[i + j < count ? i + j : count - 1];
+            });
+            score_slots<G>(context, q, rows, some, scores);
+            for (std::size_t j = 0; i < count; ++i, ++j) out[i] = scores[j];
+        };
+        if (i + 1 == count) return score(Index<1>{});
+        if constexpr (group > 4) {
+            if (i < count && i + 4 >= count) return score_rest(Index<4>{});
+        }
+        if (i < count) score_rest(Index<group>{});
     }
 
 private:
+    template <std::size_t G>
+    static KITH_SIMD_INLINE void score_slots(const Context& context, const Query* q, const RowsRef<T>& rows,
+                                             const Slot* slots, Out* out) noexcept {
+        const T* block[G];
+        std::int32_t norms[G];
+        unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
+            constexpr std::size_t j = decltype(g)::value;
+            block[j] = rows.data + slots[j] * rows.stride;
+            if constexpr (Op::uses_norms) norms[j] = rows.squared_norms[slots[j]];
+        });
+        score_rows<G>(context, q, block, rows.dim, norms, out);
+    }
+
     /// G rows: a whole group, a part of one, or one row.
     template <std::size_t G>
     static KITH_SIMD_INLINE void score_rows(const Context& context, const Query* q,

@@ -109,6 +109,16 @@ struct IntegerTile {
                          const std::int32_t* threshold, TileHit* hits) noexcept = nullptr;
 };
 
+/// A walk's candidates, nearest first (graph/pool.hpp). At least 16 elements behind `capacity` can be read; `next`: the first that was not expanded.
+template <class D>
+struct PoolRef {
+    D* distances = nullptr;
+    Slot* slots = nullptr;
+    std::size_t capacity = 0;
+    std::size_t size = 0;
+    std::size_t next = 0;
+};
+
 /// All of one instruction set. Plain data with static storage; pointers that an instruction set has no version of are null
 /// only in the tiles (their user then scores rows one query at a time).
 struct KernelTable {
@@ -136,6 +146,13 @@ struct KernelTable {
                                 std::size_t groups, const BFloat16* add, const BFloat16* rescale,
                                 float base, float scale, float offset, float bound,
                                 float* out) noexcept = nullptr;
+
+    /// Puts up to 32 candidates into a pool as if they were offered one after the other: behind their equals, and not where a full pool's last
+    /// is as near; NaN counts as infinitely far. Returns which of them are in the pool now, candidate i in bit i.
+    std::uint32_t (*merge_i32)(PoolRef<std::int32_t>& pool, const Slot* slots,
+                               const std::int32_t* distances, std::size_t count) noexcept = nullptr;
+    std::uint32_t (*merge_f32)(PoolRef<float>& pool, const Slot* slots, const float* distances,
+                               std::size_t count) noexcept = nullptr;
 
     /// Widens n elements, for blocks of half-precision rows on their way to the float tile.
     void (*widen_f16)(const Half* from, std::size_t n, float* to) noexcept = nullptr;

@@ -23,6 +23,7 @@
 
 #include "kith/core/error.hpp"
 #include "kith/core/matrix.hpp"
+#include "kith/core/prefetch.hpp"
 #include "kith/core/progress.hpp"
 #include "kith/metric/metric.hpp"
 #include "kith/simd/kernels.hpp"
@@ -214,10 +215,8 @@ public:
 
     /// The first 512 bytes of a row; the processor's own prefetcher has understood by then.
     void prefetch(Slot slot) const noexcept {
-        const auto* row = reinterpret_cast<const char*>(rows_.row(slot));
-        const std::size_t bytes = std::min<std::size_t>(row_bytes(), 512);
-        for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at);
-        if constexpr (keeps_factors) __builtin_prefetch(factors_.row(slot));
+        prefetch_bytes(rows_.row(slot), std::min<std::size_t>(row_bytes(), 512));
+        if constexpr (keeps_factors) prefetch_bytes(factors_.row(slot));
     }
 
     distance_type distance(Slot a, Slot b) const {

@@ -87,6 +87,17 @@ struct Isa<arch::Neon> {
     }
 
     static KITH_SIMD_INLINE I zero_i() noexcept { return {vdupq_n_u8(0)}; }
+    static KITH_SIMD_INLINE I broadcast_i(std::int32_t x) noexcept {
+        return {vreinterpretq_u8_s32(vdupq_n_s32(x))};
+    }
+    static KITH_SIMD_INLINE std::uint32_t less_bits(I a, I b) noexcept {
+        const uint32x4_t weight = {1, 2, 4, 8};
+        return vaddvq_u32(
+            vandq_u32(vcltq_s32(vreinterpretq_s32_u8(a.v), vreinterpretq_s32_u8(b.v)), weight));
+    }
+    static KITH_SIMD_INLINE void store_bytes(void* p, I x) noexcept {
+        vst1q_u8(static_cast<std::uint8_t*>(p), x.v);
+    }
     static KITH_SIMD_INLINE I load_bytes(const void* p) noexcept {
         return {vld1q_u8(static_cast<const std::uint8_t*>(p))};
     }
