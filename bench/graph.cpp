@@ -4,7 +4,7 @@
 //
 //   bench_graph --base F --query F --gt F [--metric l2|cosine|ip] [--contender NAME]... [--peer LIB.so]... [--list]
 //               [--sweep EF,EF,...] [--recall LOW,HIGH] [--repetitions 3] [--threads-build 2] [--cache DIR]
-//               [--rebuild NAME]... [--build-only]
+//               [--rebuild NAME]... [--build-only] [--rows N]
 //
 // Without files: datasets/photos-sift-10k, which says whether the program works and little else.
 // --contender, --rebuild: all contenders whose name begins so. --gt: distances (f32; scores for ip) or ids (i32), best
@@ -13,6 +13,7 @@
 // --cache: built indexes are kept here with their build seconds and read back; delete what has become stale, or
 // --rebuild it.
 // --build-only: fills the cache.
+// --rows: only the first N rows; the truth is then computed.
 //
 // Method: each index is built or read; one pass that is not timed finds recall and distances for each ef. Then,
 // --repetitions times, each contender in turn (a noisy machine is noisy to all) runs one pass to warm up and then all
@@ -57,8 +58,8 @@ void add_kinds(std::vector<Entry>& entries, MatrixView<const T> rows, const std:
     add_kith<Hnsw<S>>(entries, "kith-packed-m16-" + where, space, {.m = 16, .ef_construction = 200, .packed = true});
     add_kith<Vamana<S>>(entries, "kith-packed-r32-" + where, space, {.r = 32, .l = 100, .packed = true}, false);
     if constexpr (!IntegerElement<T>) {  // rows of a byte an element are their own codes
-        add_kith<Refine<Hnsw<Sq8Space<M, T>>>>(entries, "kith-hnsw-m16-sq8-" + where, space, {.m = 16, .ef_construction = 200});
-        add_kith<Refine<Hnsw<Sq8Space<M, T>>>>(entries, "kith-hnsw-m8-sq8-" + where, space, {.m = 8, .ef_construction = 200});
+        add_kith<Refine<Hnsw<Sq8Space<M, T>>>>(entries, "kith-hnsw-m16-sq8-" + where, space, {.m = 16, .ef_construction = 200}, true, SetEfAndRefine{});
+        add_kith<Refine<Hnsw<Sq8Space<M, T>>>>(entries, "kith-hnsw-m8-sq8-" + where, space, {.m = 8, .ef_construction = 200}, true, SetEfAndRefine{});
         add_kith<Refine<Vamana<Sq8Space<M, T>>>>(entries, "kith-vamana-r32-sq8-" + where, space, {.r = 32, .l = 100});
     }
 }
@@ -72,10 +73,10 @@ void add_kith_contenders(std::vector<Entry>& entries, const Workload& work) {
     const FileElement element = work.base().element();
     switch (work.measure()) {
         case Measure::l2:
-            if (element == FileElement::u8) add_kinds<L2>(entries, work.base().view<std::uint8_t>(), "l2-u8");
+            if (element == FileElement::u8) add_kinds<L2>(entries, work.base_rows<std::uint8_t>(), "l2-u8");
             return add_floats<L2>(entries, work, "l2");
         case Measure::cosine:
-            if (element == FileElement::f16) add_kinds<Cosine>(entries, work.base().view<Half>(), "cosine-f16");
+            if (element == FileElement::f16) add_kinds<Cosine>(entries, work.base_rows<Half>(), "cosine-f16");
             return add_floats<Cosine>(entries, work, "cosine");
         case Measure::ip: return add_floats<InnerProduct>(entries, work, "ip");
     }
@@ -93,6 +94,7 @@ struct Options {
     std::vector<std::string> rebuild;
     std::vector<double> sweep;
     std::vector<double> recall{0.85, 0.995};
+    std::size_t rows = 0;
     std::size_t repetitions = 3;
     std::size_t threads = 2;
     std::string cache;
@@ -142,6 +144,8 @@ Options parse(int argc, char** argv) {
             options.sweep = numbers(name, value);
         else if (name == "--recall")
             options.recall = numbers(name, value);
+        else if (name == "--rows")
+            options.rows = count();
         else if (name == "--repetitions")
             options.repetitions = count();
         else if (name == "--threads-build")
@@ -179,7 +183,7 @@ void load_peer(const std::string& path, std::vector<Entry>& entries) {
 std::filesystem::path cache_path(const Options& options, const Workload& work, const std::string& name) {
     const auto set = std::filesystem::absolute(options.base).parent_path().filename().string();
     return std::filesystem::path(options.cache) /
-           (set + "-" + std::to_string(work.base().rows()) + "x" + std::to_string(work.base().dim()) + "-" + name);
+           (set + "-" + std::to_string(work.rows()) + "x" + std::to_string(work.base().dim()) + "-" + name);
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -259,7 +263,7 @@ double speed(Contender& contender, const Workload& work, double least) {
 }
 
 void run(const Options& options) {
-    Workload work(options.base, options.query, options.truth, options.measure);
+    const Workload work(options.base, options.query, options.truth, options.measure, options.rows);
     std::vector<Entry> entries;
 #ifdef KITH_BENCH_HNSWLIB
     add_hnswlib(entries);
@@ -271,7 +275,7 @@ void run(const Options& options) {
             std::printf("%s%s\n", entry.name.c_str(), entry.by_default ? "" : " (when named)");
         return;
     }
-    std::printf("%s: %zu x %zu %s, %zu queries; kith's kernels: %s\n", options.base.c_str(), work.base().rows(),
+    std::printf("%s: %zu x %zu %s, %zu queries; kith's kernels: %s\n", options.base.c_str(), work.rows(),
                 work.base().dim(), std::string(name(work.base().element())).c_str(), work.queries(), simd::kernels().name);
 
     std::vector<std::unique_ptr<Contender>> contenders;
@@ -282,7 +286,7 @@ void run(const Options& options) {
         auto contender = entry.make(work.float_data());
         build_or_load(*contender, summary, options, work);
         if (options.build_only) continue;
-        summary.bytes_per_row = static_cast<double>(contender->memory_bytes()) / static_cast<double>(work.base().rows());
+        summary.bytes_per_row = static_cast<double>(contender->memory_bytes()) / static_cast<double>(work.rows());
         summary.points = explore(*contender, options, work);
         contenders.push_back(std::move(contender));
         summaries.push_back(std::move(summary));

@@ -4,6 +4,7 @@
 // called through theirs.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,15 @@ struct SetEf {
     template <class P>
     void operator()(P& params, std::size_t ef) const {
         if constexpr (has_ef<P>) params.ef = static_cast<decltype(params.ef)>(ef);
+    }
+};
+
+/// A small ef leaves no room for 1.5 k candidates: as many as it holds.
+struct SetEfAndRefine {
+    template <class P>
+    void operator()(P& params, std::size_t ef) const {
+        SetEf{}(params, ef);
+        params.refine = std::clamp(static_cast<float>(ef) / 10.0f, 1.0f, 1.5f);
     }
 };
 

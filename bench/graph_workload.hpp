@@ -5,6 +5,7 @@
 // the k-th true neighbour, so that it does not matter which of several equally near rows came back.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -30,34 +31,41 @@ auto with_rows(const kith::VectorFile& file, Visit visit) {
 
 class Workload {
 public:
-    Workload(const std::string& base, const std::string& query, const std::string& truth, Measure measure)
-        : base_(base), query_(query), measure_(measure) {
+    /// rows: only so many of the base, 0 for all; without them the truth is read from a file, with them it is computed.
+    Workload(const std::string& base, const std::string& query, const std::string& truth, Measure measure, std::size_t rows)
+        : base_(base), query_(query), measure_(measure), count_(rows == 0 ? base_.rows() : std::min(rows, base_.rows())) {
         if (base_.dim() != query_.dim() || base_.element() != query_.element())
             kith::fail(kith::ErrorCode::dimension_mismatch, "expected queries of ", base_.dim(), " ",
                        kith::name(base_.element()), ", got ", query_.dim(), " ", kith::name(query_.element()));
-        rows_ = floats(base_);
-        queries_ = floats(query_);
-        read_thresholds(truth);
+        rows_ = floats(base_, count_);
+        queries_ = floats(query_, query_.rows());
+        if (rows == 0) read_thresholds(truth);
+        else compute_thresholds();
     }
 
     static constexpr std::size_t k = 10;
 
     const kith::VectorFile& base() const { return base_; }
+    std::size_t rows() const { return count_; }
+    template <class T>
+    kith::MatrixView<const T> base_rows() const {
+        return base_.view<T>().slice(0, count_);
+    }
     const kith::VectorFile& query() const { return query_; }
     Measure measure() const { return measure_; }
     std::size_t queries() const { return query_.rows(); }
 
     FloatData float_data() const {
-        return {rows_.data(), base_.rows(), queries_.data(), query_.rows(), base_.dim(), measure_};
+        return {rows_.data(), count_, queries_.data(), query_.rows(), base_.dim(), measure_};
     }
-    kith::MatrixView<const float> float_rows() const { return {rows_.data(), base_.rows(), base_.dim()}; }
+    kith::MatrixView<const float> float_rows() const { return {rows_.data(), count_, base_.dim()}; }
     kith::MatrixView<const float> float_queries() const { return {queries_.data(), query_.rows(), base_.dim()}; }
 
     /// How many of these ids are right; one that comes twice counts once.
     std::size_t correct(std::size_t query, const std::uint32_t* ids, std::size_t count) const {
         std::size_t right = 0;
         for (std::size_t i = 0; i < count; ++i) {
-            bool repeated = ids[i] >= base_.rows();
+            bool repeated = ids[i] >= count_;
             for (std::size_t j = 0; j < i; ++j) repeated = repeated || ids[j] == ids[i];
             if (!repeated && exact(query, ids[i]) <= thresholds_[query]) ++right;
         }
@@ -65,10 +73,10 @@ public:
     }
 
 private:
-    std::vector<float> floats(const kith::VectorFile& file) const {
-        std::vector<float> out(file.rows() * file.dim());
+    std::vector<float> floats(const kith::VectorFile& file, std::size_t count) const {
+        std::vector<float> out(count * file.dim());
         with_rows(file, [&](auto rows) {
-            for (std::size_t i = 0; i < rows.rows(); ++i) {
+            for (std::size_t i = 0; i < count; ++i) {
                 double squares = 0;
                 for (std::size_t d = 0; d < rows.cols(); ++d) {
                     const double x = static_cast<double>(kith::to_float(rows.row(i)[d]));
@@ -113,25 +121,41 @@ private:
         if (truth.rows() != query_.rows() || truth.cols() < k)
             kith::fail(kith::ErrorCode::dimension_mismatch, path, ": expected at least ", k, " values for each of ",
                        query_.rows(), " queries, got ", truth.rows(), " x ", truth.cols());
-        const bool integers = measure_ != Measure::cosine && base_.element() != kith::FileElement::f32 &&
-                              base_.element() != kith::FileElement::f16;
         for (std::size_t i = 0; i < truth.rows(); ++i) {
             double threshold = 0;
             if (truth.element() == kith::FileElement::i32)
                 threshold = exact(i, static_cast<std::size_t>(truth.view<std::int32_t>().row(i)[k - 1]));
             else
                 threshold = static_cast<double>(truth.view<float>().row(i)[k - 1]) * (measure_ == Measure::ip ? -1 : 1);
-            // Integers are exact in a float up to 2^24, and far enough apart; others were rounded to float, cosines
-            // near 1 besides.
-            thresholds_.push_back(integers
-                                      ? threshold + 0.25
-                                      : threshold + 1e-6 * std::abs(threshold) + (measure_ == Measure::cosine ? 1e-7 : 0));
+            thresholds_.push_back(widened(threshold));
         }
+    }
+
+    /// Integers are exact in a float up to 2^24, and far enough apart; others were rounded to float, cosines near 1 besides.
+    double widened(double threshold) const {
+        const bool integers = measure_ != Measure::cosine && base_.element() != kith::FileElement::f32 &&
+                              base_.element() != kith::FileElement::f16;
+        if (integers) return threshold + 0.25;
+        return threshold + 1e-6 * std::abs(threshold) + (measure_ == Measure::cosine ? 1e-7 : 0);
+    }
+
+    /// By the exact scan of the rows as floats.
+    void compute_thresholds() {
+        const auto scan = [&]<class M>(M) {
+            using S = kith::DenseSpace<M, float>;
+            const kith::Keyed<kith::Flat<S>> flat(kith::Flat<S>::build(S(kith::Rows<float>::borrow(float_rows()))));
+            const auto found = flat.search(float_queries(), k);
+            for (std::size_t q = 0; q < queries(); ++q)
+                thresholds_.push_back(widened(exact(q, static_cast<std::size_t>(found.ids(q)[found.count(q) - 1]))));
+        };
+        if (measure_ == Measure::ip) scan(kith::InnerProduct{});
+        else scan(kith::L2{});  // rows of length 1 under cosine
     }
 
     kith::VectorFile base_;
     kith::VectorFile query_;
     Measure measure_;
+    std::size_t count_;
     std::vector<float> rows_;
     std::vector<float> queries_;
     std::vector<double> thresholds_;

@@ -13,6 +13,7 @@
 #include "kith/index/flat.hpp"
 #include "kith/index/hnsw.hpp"
 #include "kith/index/keyed.hpp"
+#include "kith/index/vamana.hpp"
 #include "kith/space/sq8_space.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
@@ -171,6 +172,30 @@ TEST_CASE("a radius finds what the exact scan finds", "[refine]") {
         const auto near = refined.range_search(view_of<float>(queries), static_cast<double>(all.distances(0)[0]));
         CHECK(near.stats.distances < 8 * (2000 + 500));
     });
+}
+
+TEMPLATE_TEST_CASE("exact_links: built on the rows, walked on the codes", "[refine]", (HnswSq8<L2, float>), (Refine<Vamana<Sq8Space<L2, float>>>)) {
+    using I = TestType;
+    using Exact = typename I::inner_type::template over<typename I::space_type>;
+    const Vectors rows = Vectors::normal(ElementType::f32, 1500, 24, 7);
+    typename I::build_params params;
+    const auto exact = build<Exact>(rows, params);
+    params.exact_links = true;
+    const I index = build<I>(rows, params);
+    for (Slot slot = 0; slot < 1500; ++slot)
+        REQUIRE(std::ranges::equal(index.inner().graph().base().neighbours(slot), exact.graph().base().neighbours(slot)));
+    CHECK(index.params().exact_links);
+
+    const Vectors queries = Vectors::normal(ElementType::f32, 20, 24, 8);
+    Keyed keyed(I(build<I>(rows, params)));
+    const auto before = keyed.search(view_of<float>(queries), 5);
+    keyed.add(view_of<float>(queries));  // linked by codes from now on
+    const auto after = keyed.search(view_of<float>(queries), 1);
+    for (std::size_t q = 0; q < 20; ++q) {
+        CHECK(before.count(q) == 5);
+        CHECK(after.ids(q)[0] == static_cast<Id>(1500 + q));
+    }
+    check_error(ErrorCode::invalid_argument, {"exact_links", "refine"}, [&] { build<Exact>(rows, params); });
 }
 
 TEST_CASE("parameters: the inner index's and one more", "[refine]") {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "kith/core/params.hpp"
 #include "kith/graph/insert.hpp"
 #include "kith/graph/packed.hpp"
 #include "kith/graph/plan.hpp"
@@ -37,6 +38,12 @@ struct Entry {
     Slot root;
 };
 
+/// Throws Error{invalid_argument}: only Refine (index/refine.hpp) has exact rows beside what is walked on.
+template <Params P>
+void refuse_exact_links(const P& params) {
+    if (params.exact_links) fail(ErrorCode::invalid_argument, "exact_links=true needs codes and refine: without them links are as exact as walks");
+}
+
 template <Space S>
 class Graph : public GraphStore<S> {
     using Store = GraphStore<S>;
@@ -58,6 +65,14 @@ public:
 
     using Store::Store;
     explicit Graph(Store store) : Store(std::move(store)) {}
+
+    /// The links of another graph over the same rows. It must have no vacant slots and no packed codes.
+    template <Space T>
+    static Graph adopt(S space, Graph<T> other) {
+        if (space.size() != other.size() || other.size() != other.slots() || other.is_packed())
+            fail(ErrorCode::dimension_mismatch, "expected links of ", space.size(), " rows, got those of ", other.size(), " in ", other.slots(), " slots");
+        return Graph(Store(std::move(space), std::move(other.links())));
+    }
 
     /// Walks the base layer from `entry` and offers what it finds: min(capacity, eligible) rows at least, or for a range all that it meets
     /// within the radius.

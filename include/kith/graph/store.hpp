@@ -34,6 +34,12 @@ public:
         vacant_.resize(space_.size());
     }
 
+    /// Linked already, without packed codes.
+    GraphStore(S space, Links links) : space_(std::move(space)), links_(std::move(links)) {
+        check_room(0);
+        vacant_.resize(space_.size());
+    }
+
     const S& space() const noexcept { return space_; }
     const Links& links() const noexcept { return links_; }
     Links& links() noexcept { return links_; }
@@ -239,11 +245,6 @@ protected:
     [[no_unique_address]] packed_codes_of<S> packed_;
 
 private:
-    GraphStore(S space, Links links) : space_(std::move(space)), links_(std::move(links)) {
-        check_room(0);
-        vacant_.resize(space_.size());
-    }
-
     /// Before the first change of what a file held: who changes links follows them without asking whether they lead anywhere. Throws Error{corrupt}.
     void own_links() {
         if (!links_.rows().is_borrowed()) return;

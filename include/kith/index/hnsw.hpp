@@ -37,6 +37,7 @@ struct HnswParams {
     bool extend_candidates = false;
     bool keep_pruned = true;
     bool packed = false;
+    bool exact_links = false;
 
     static constexpr auto fields() {
         return std::tuple{
@@ -45,6 +46,7 @@ struct HnswParams {
             field("extend_candidates", &HnswParams::extend_candidates, "consider the candidates' neighbours too"),
             field("keep_pruned", &HnswParams::keep_pruned, "fill lists up with the nearest pruned candidates"),
             field("packed", &HnswParams::packed, "keep codes of the neighbours beside the links of the base layer; m must be a multiple of 16"),
+            field("exact_links", &HnswParams::exact_links, "over codes with refine: build on the exact rows, walk on the codes"),
         };
     }
     friend bool operator==(const HnswParams&, const HnswParams&) = default;
@@ -52,6 +54,8 @@ struct HnswParams {
 
 template <Space S>
 class Hnsw {
+    template <Space>
+    friend class Hnsw;
     using Distance = typename S::distance_type;
     using Query = typename S::query_type;
     using Scratch = BuildScratch<S>;
@@ -63,10 +67,13 @@ public:
     using build_params = HnswParams;
     using search_params = GraphSearchParams;
     using scratch_type = WalkScratch<S>;
+    template <Space T>
+    using over = Hnsw<T>;
 
     /// Links the rows of the space. Throws Error{cancelled, unsupported, out_of_memory}.
     static Hnsw build(S space, const HnswParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(),
                       const Progress& progress = {}) {
+        refuse_exact_links(params);
         Hnsw index(Graph<S>(std::move(space), 2 * std::size_t{params.m}, params.packed), Hierarchy(params.m, seed), params);
         std::vector<Slot> all(index.graph_.slots());
         for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<Slot>(i);
@@ -76,6 +83,13 @@ public:
             if (params.packed) index.graph_.pack(seed, executor, progress);
         }
         return index;
+    }
+
+    /// The graph of `built`, over another space of the same rows, slot for slot: built on one codec, walked on another. Rows that are added later are linked
+    /// by this space. Throws Error{dimension_mismatch}.
+    template <Space T>
+    static Hnsw adopt(S space, Hnsw<T> built, const HnswParams& params) {
+        return Hnsw(Graph<S>::adopt(std::move(space), std::move(built.graph_)), std::move(built.hierarchy_), params);
     }
 
     const S& space() const noexcept { return graph_.space(); }

@@ -87,10 +87,19 @@ public:
                  inner_.space().size(), " of ", inner_.space().dim());
     }
 
-    /// Trains a codec on the rows and builds the inner index over their codes.
+    /// Trains a codec on the rows and builds the inner index over their codes; a graph with exact_links over the rows.
     static Refine build(space_type space, const build_params& params = {}, std::uint64_t seed = 0,
                         Executor& executor = inline_executor(), const Progress& progress = {}) {
         Codes codes = Codes::train_and_encode(space.rows().view(), executor, seed, progress);
+        if constexpr (requires { params.exact_links; }) {
+            if (params.exact_links) {
+                using Exact = typename I::template over<space_type>;
+                build_params exact = params;
+                exact.exact_links = false;
+                Exact built = Exact::build(space_type(Rows<T>::borrow(space.rows().view()), space.metric()), exact, seed, executor, progress);
+                return Refine(std::move(space), I::adopt(std::move(codes), std::move(built), params));
+            }
+        }
         I inner = I::build(std::move(codes), params, seed, executor, progress);
         return Refine(std::move(space), std::move(inner));
     }

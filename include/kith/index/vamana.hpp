@@ -34,6 +34,7 @@ struct VamanaParams {
     float alpha = 1.2f;
     std::uint32_t passes = 2;
     bool packed = false;
+    bool exact_links = false;
 
     static constexpr auto fields() {
         return std::tuple{
@@ -42,6 +43,7 @@ struct VamanaParams {
             field("alpha", &VamanaParams::alpha, 1, 4, "how much farther a candidate may be from a kept one and still be pruned"),
             field("passes", &VamanaParams::passes, 1, 4, "times that each row chooses its links; all but the last with alpha = 1"),
             field("packed", &VamanaParams::packed, "keep codes of the neighbours beside the links; r must be a multiple of 32"),
+            field("exact_links", &VamanaParams::exact_links, "over codes with refine: build on the exact rows, walk on the codes"),
         };
     }
     friend bool operator==(const VamanaParams&, const VamanaParams&) = default;
@@ -49,6 +51,8 @@ struct VamanaParams {
 
 template <Space S>
 class Vamana {
+    template <Space>
+    friend class Vamana;
     using Distance = typename S::distance_type;
     using Query = typename S::query_type;
     using Scratch = BuildScratch<S>;
@@ -60,10 +64,13 @@ public:
     using build_params = VamanaParams;
     using search_params = GraphSearchParams;
     using scratch_type = WalkScratch<S>;
+    template <Space T>
+    using over = Vamana<T>;
 
     /// Algorithm 3. Throws Error{cancelled, unsupported, out_of_memory}.
     static Vamana build(S space, const VamanaParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(),
                         const Progress& progress = {}) {
+        refuse_exact_links(params);
         Vamana index(Graph<S>(std::move(space), params.r, params.packed), params, seed);
         std::vector<Slot> all(index.graph_.slots());
         for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<Slot>(i);
@@ -73,6 +80,15 @@ public:
         if constexpr (PackableSpace<S>) {
             if (params.packed) index.graph_.pack(seed, executor, progress);
         }
+        return index;
+    }
+
+    /// The graph of `built`, over another space of the same rows, slot for slot: built on one codec, walked on another. Rows that are added later are linked
+    /// by this space. Throws Error{dimension_mismatch}.
+    template <Space T>
+    static Vamana adopt(S space, Vamana<T> built, const VamanaParams& params) {
+        Vamana index(Graph<S>::adopt(std::move(space), std::move(built.graph_)), params, built.seed_);
+        index.entry_ = built.entry_;
         return index;
     }
 
