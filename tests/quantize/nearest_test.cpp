@@ -200,6 +200,42 @@ TEST_CASE("many centroids, many dimensions, many threads", "[nearest]") {
     check_exact(Matrix<float>::normal(1100, 96, 21), Matrix<Half>::normal(1500, 96, 22), pool);
 }
 
+TEST_CASE("directions: the nearest centroid of length 1 has the largest cosine", "[nearest]") {
+    auto centroids = Matrix<float>::normal(60, 14, 23);
+    for (std::size_t c = 0; c < 60; ++c) {
+        double norm = 0;
+        for (std::size_t d = 0; d < 14; ++d) norm += static_cast<double>(centroids.at(c, d)) * static_cast<double>(centroids.at(c, d));
+        for (std::size_t d = 0; d < 14; ++d) centroids.at(c, d) = static_cast<float>(static_cast<double>(centroids.at(c, d)) / std::sqrt(norm));
+    }
+    constexpr std::size_t count = 16384 + 300;  // more than are brought to length 1 at a time
+    auto rows = Matrix<std::int8_t>::normal(count, 14, 24, 1, 30);
+    for (std::size_t d = 0; d < 14; ++d) rows.at(9, d) = 0;
+    std::vector<std::uint32_t> nearest(count), others(count);
+    std::vector<float> distances(count);
+    ThreadPool pool(2);
+    assign_nearest_direction(centroids.view(), rows.view(), nearest, distances);
+    assign_nearest_direction(centroids.view(), rows.view(), others, {}, pool);
+    CHECK(others == nearest);
+    for (std::size_t i = 0; i < count; i += 7) {
+        double norm = 0, most = -2, own = -2;
+        for (std::size_t d = 0; d < 14; ++d) norm += static_cast<double>(rows.at(i, d)) * static_cast<double>(rows.at(i, d));
+        for (std::size_t c = 0; c < 60; ++c) {
+            double dot = 0;
+            for (std::size_t d = 0; d < 14; ++d) dot += static_cast<double>(rows.at(i, d)) * static_cast<double>(centroids.at(c, d));
+            most = std::max(most, dot / std::sqrt(norm));
+            if (c == nearest[i]) own = dot / std::sqrt(norm);
+        }
+        REQUIRE(own >= most - 1e-6);
+        REQUIRE(static_cast<double>(distances[i]) == Approx(2 - 2 * own).margin(1e-5));
+    }
+    CHECK(distances[9] == Approx(1).margin(1e-6));
+    test::check_error(ErrorCode::dimension_mismatch, {"14", "13"}, [&] {
+        assign_nearest_direction(centroids.view(), MatrixView<const std::int8_t>(rows.values.data(), 10, 13), std::span(nearest).first(10), {});
+    });
+    test::check_error(ErrorCode::dimension_mismatch, {"16684", "10"},
+                      [&] { assign_nearest_direction(centroids.view(), rows.view(), std::span(nearest).first(10), {}); });
+}
+
 TEST_CASE("assignments of wrong shapes are refused", "[nearest]") {
     const auto centroids = Matrix<float>::normal(4, 6, 1), rows = Matrix<float>::normal(10, 6, 1), longer = Matrix<float>::normal(10, 7, 1);
     std::vector<std::uint32_t> nearest(10);

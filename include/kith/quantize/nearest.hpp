@@ -48,6 +48,13 @@ void widen(const T* from, std::size_t count, float* to) noexcept {
     else std::copy_n(from, count, to);
 }
 
+template <class T>
+void check_assignment(std::size_t dim, MatrixView<const T> rows, std::span<std::uint32_t> nearest, std::span<float> distances) {
+    if (rows.cols() != dim) fail(ErrorCode::dimension_mismatch, "expected rows of ", dim, " elements as the centroids have, got ", rows.cols());
+    if (nearest.size() != rows.rows() || (!distances.empty() && distances.size() != rows.rows()))
+        fail(ErrorCode::dimension_mismatch, "expected room for ", rows.rows(), " results, got ", nearest.size(), " and ", distances.size());
+}
+
 }  // namespace detail
 
 /// Centroids prepared for assigning rows; what it needs for that is kept and used again. For one caller at a time.
@@ -70,10 +77,7 @@ public:
     /// far from all centroids, or whose distances are NaN, gets centroid 0 at infinity. O(n k d). Throws Error{dimension_mismatch}.
     template <NumberElement T>
     void assign(MatrixView<const T> rows, std::span<std::uint32_t> nearest, std::span<float> distances, Executor& executor = inline_executor()) {
-        if (rows.cols() != centroids_.cols())
-            fail(ErrorCode::dimension_mismatch, "expected rows of ", centroids_.cols(), " elements as the centroids have, got ", rows.cols());
-        if (nearest.size() != rows.rows() || (!distances.empty() && distances.size() != rows.rows()))
-            fail(ErrorCode::dimension_mismatch, "expected room for ", rows.rows(), " results, got ", nearest.size(), " and ", distances.size());
+        detail::check_assignment(centroids_.cols(), rows, nearest, distances);
         if (rows.rows() == 0) return;
         if (workers_.size() < executor.workers()) workers_.resize(executor.workers());
         const bool few = rows.rows() < few_rows;
@@ -231,6 +235,34 @@ template <class T>
 void assign_nearest(MatrixView<const float> centroids, MatrixView<const T> rows, std::span<std::uint32_t> nearest,
                     std::span<float> distances, Executor& executor = inline_executor()) {
     NearestCentroid(centroids).assign(rows, nearest, distances, executor);
+}
+
+/// The same for rows of which only the direction counts: they are brought to length 1 first, a block at a time. For centroids of length 1
+/// the nearest one has the largest inner product. Rows of zeros stay as they are.
+template <class T>
+    requires NumberElement<T>
+void assign_nearest_direction(MatrixView<const float> centroids, MatrixView<const T> rows, std::span<std::uint32_t> nearest,
+                              std::span<float> distances, Executor& executor = inline_executor()) {
+    constexpr std::size_t block = 16384;
+    const std::size_t dim = centroids.cols();
+    NearestCentroid nearest_centroid(centroids);
+    detail::check_assignment(dim, rows, nearest, distances);
+    AlignedBuffer<float> directions(std::min(block, rows.rows()) * dim);
+    for (std::size_t first = 0; first < rows.rows(); first += block) {
+        const std::size_t count = std::min(block, rows.rows() - first);
+        executor.run(count, 64, [&](std::size_t begin, std::size_t end, std::size_t) {
+            for (std::size_t i = begin; i < end; ++i) {
+                float* const direction = directions.data() + i * dim;
+                detail::widen(rows.row(first + i), dim, direction);
+                double norm = 0;
+                for (std::size_t d = 0; d < dim; ++d) norm += static_cast<double>(direction[d]) * static_cast<double>(direction[d]);
+                const double by = norm > 0 ? 1.0 / std::sqrt(norm) : 1.0;
+                for (std::size_t d = 0; d < dim; ++d) direction[d] = static_cast<float>(static_cast<double>(direction[d]) * by);
+            }
+        });
+        nearest_centroid.assign(MatrixView<const float>(directions.data(), count, dim), nearest.subspan(first, count),
+                                distances.empty() ? distances : distances.subspan(first, count), executor);
+    }
 }
 
 }  // namespace kith
