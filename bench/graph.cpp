@@ -47,11 +47,11 @@ using namespace kith;
 
 // --- kith's contenders: this is the place to add one ----------------------------------------------------------------------
 
-/// All kinds of index over rows of T under M, as they lie. `where` ends their names: "l2-u8".
+/// All kinds of index over rows of T under M. `where` ends their names: "l2-u8".
 template <class M, class T>
 void add_kinds(std::vector<Entry>& entries, MatrixView<const T> rows, const std::string& where) {
     using S = DenseSpace<M, T>;
-    const auto space = [rows] { return S(Rows<T>::borrow(rows)); };
+    const auto space = [rows] { return S(Rows<T>::copy(rows)); };  // as the other libraries do, and out of a file's 4 KiB pages
     add_kith<Flat<S>>(entries, "kith-flat-" + where, space, {}, rows.rows() <= 20'000);  // slow, exact
     add_kith<Hnsw<S>>(entries, "kith-hnsw-m16-" + where, space, {.m = 16, .ef_construction = 200});
     add_kith<Vamana<S>>(entries, "kith-vamana-r32-" + where, space, {.r = 32, .l = 100});
