@@ -28,7 +28,7 @@ Ivf<S> build_over(const Vectors& rows, const IvfParams& params = {}, Executor& e
 template <class S>
 bool all_at_home(const Ivf<S>& index) {
     std::vector<std::uint32_t> nearest(index.space().size());
-    assign_lists(index.centroids(), SpaceFloats<S>(index.space()), nearest, {}, inline_executor(), {});
+    assign_lists(index.centroids(), SpaceFloats<S>(index.space()), std::is_same_v<typename S::metric_type, Cosine>, nearest, {}, inline_executor(), {});
     bool home = true;
     for (Slot slot = 0; slot < nearest.size(); ++slot)
         if (!index.is_vacant(slot)) home = home && index.lists().list_of(slot) == nearest[slot];

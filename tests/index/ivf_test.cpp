@@ -89,7 +89,8 @@ TEST_CASE("some lists make the exact scan of those lists", "[ivf]") {
             CAPTURE(nprobe);
             const auto found = ivf.search(view_of<Q>(queries), 5, probe(nprobe));
             const auto filtered = ivf.search(view_of<Q>(queries), 5, probe(nprobe), {&filter, 1});
-            CHECK(found.stats.lists == 40 * nprobe);
+            CHECK(found.stats.lists >= 40 * nprobe);
+            CHECK(found.stats.lists <= 40 * nprobe + 10);  // a list may hold fewer than five
             std::size_t differ = 0;
             for (std::size_t q = 0; q < 40; ++q) {
                 const auto lists = ranked_lists(ivf.index(), queries, q);

@@ -54,7 +54,7 @@ struct IvfParams {
 };
 
 struct IvfSearchParams {
-    std::uint32_t nprobe = 8;
+    std::uint32_t nprobe = 16;
     float stop = 0;
 
     static constexpr auto fields() {
@@ -171,7 +171,7 @@ public:
         if (rows.rows() == 0) return {};
         if (coarse_.lists() == 0) return insert_first(rows, executor, progress);
         std::vector<std::uint32_t> list_of(rows.rows());
-        assign_lists(coarse_.centroids(), GivenFloats(rows), list_of, {}, executor, progress);
+        assign_lists(coarse_.centroids(), GivenFloats(rows), CoarseOf::spherical, list_of, {}, executor, progress);
         Lists::Placement placement = lists_.place(list_of);
         take_rows(rows, placement);
         lists_.take(placement);
@@ -329,7 +329,7 @@ private:
     static Partition assigned(Rows<float> centroids, const R& rows, Executor& executor, const Progress& progress) {
         std::vector<std::uint32_t> list_of(rows.size());
         std::vector<float> distances(CoarseOf::keeps_spread ? rows.size() : 0);
-        assign_lists(centroids.view(), rows, list_of, distances, executor, progress);
+        assign_lists(centroids.view(), rows, CoarseOf::spherical, list_of, distances, executor, progress);
         CoarseOf coarse = CoarseOf::make(std::move(centroids), list_of, distances);
         return {std::move(coarse), std::move(list_of), {}};
     }
@@ -381,7 +381,7 @@ private:
     void widen(std::span<const Query> query, const ScorerType& scorer, typename CoarseOf::Ranked ranked, std::size_t done, std::size_t missing, const F& filter,
                scratch_type& scratch, C& collector, SearchStats& stats) const {
         for (std::size_t offered = 0; offered < missing && done < coarse_.lists(); ++done) {
-            if (done == ranked.size()) ranked = coarse_.rank(query, 2 * ranked.size(), scratch.coarse, stats);
+            if (done == ranked.size()) ranked = coarse_.rank(query, 8 * ranked.size(), scratch.coarse, stats);
             offered += scan_list(ranked[done].slot, scorer, filter, scratch, collector, stats);
         }
     }

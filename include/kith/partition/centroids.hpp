@@ -146,8 +146,8 @@ struct Centroids {
     TrainFacts facts;
 };
 
-/// At most `lists` centroids, fewer where there are not as many rows, and at least one: all zeros where no row is of use. Rows that are not finite, whose length
-/// overflows or that have no direction where only that counts take no part. O(iterations * sample * lists * d). Progress: "train".
+/// At most `lists` centroids, fewer where there are not as many rows, and at least one: all zeros where no row is of use. Rows that are not finite or
+/// that have no direction where only that counts take no part. O(iterations * sample * lists * d). Progress: "train".
 template <FloatRows R>
 Centroids train_centroids(const R& rows, std::size_t lists, const TrainParams& params, std::uint64_t seed, Executor& executor, const Progress& progress) {
     const std::size_t dim = rows.dimensions();
@@ -159,8 +159,8 @@ Centroids train_centroids(const R& rows, std::size_t lists, const TrainParams& p
         const std::size_t first = i * rows.size() / wanted;
         float* const out = sample.data() + count * dim;
         rows.read(first + random.below(i, (i + 1) * rows.size() / wanted - first), out);
-        float squares = 0;
-        for (std::size_t d = 0; d < dim; ++d) squares += out[d] * out[d];
+        double squares = 0;
+        for (std::size_t d = 0; d < dim; ++d) squares += static_cast<double>(out[d]) * static_cast<double>(out[d]);
         if (std::isfinite(squares) && !(params.spherical && squares == 0)) ++count;
     }
     Centroids trained;
@@ -182,26 +182,31 @@ Centroids train_centroids(const R& rows, std::size_t lists, const TrainParams& p
     return trained;
 }
 
-/// The list of each row: that of the nearest of the centroids, in l2. distances: squared, or empty. O(n lists d). Progress: "assign".
+/// The list of each row: that of the nearest of the centroids, in l2; of the row's direction where only that counts. distances: squared, or empty.
+/// O(n lists d). Progress: "assign".
 template <FloatRows R>
-void assign_lists(MatrixView<const float> centroids, const R& rows, std::span<std::uint32_t> lists, std::span<float> distances, Executor& executor,
-                  const Progress& progress) {
+void assign_lists(MatrixView<const float> centroids, const R& rows, bool spherical, std::span<std::uint32_t> lists, std::span<float> distances,
+                  Executor& executor, const Progress& progress) {
     constexpr bool as_they_lie = requires { assign_nearest(centroids, rows.view(), lists, distances, executor); };
     constexpr std::size_t most = std::size_t{1} << 16, read_bytes = std::size_t{16} << 20;
     const std::size_t step = as_they_lie ? most : std::clamp(read_bytes / (sizeof(float) * rows.dimensions()), std::size_t{64}, most);
     AlignedBuffer<float> floats;
+    const auto assign = [&](auto some, std::size_t first, std::size_t count) {
+        const auto near = distances.empty() ? distances : distances.subspan(first, count);
+        if (spherical) assign_nearest_direction(centroids, some, lists.subspan(first, count), near, executor);
+        else assign_nearest(centroids, some, lists.subspan(first, count), near, executor);
+    };
     for (std::size_t first = 0; first < rows.size(); first += step) {
         progress.report("assign", first, rows.size());
         const std::size_t count = std::min(step, rows.size() - first);
-        const auto near = distances.empty() ? distances : distances.subspan(first, count);
         if constexpr (as_they_lie) {
-            assign_nearest(centroids, rows.view().slice(first, count), lists.subspan(first, count), near, executor);
+            assign(rows.view().slice(first, count), first, count);
         } else {
             floats.reserve_discarding(count * rows.dimensions());
             executor.run(count, 64, [&](std::size_t begin, std::size_t end, std::size_t) {
                 for (std::size_t i = begin; i < end; ++i) rows.read(first + i, floats.data() + i * rows.dimensions());
             });
-            assign_nearest(centroids, MatrixView<const float>(floats.data(), count, rows.dimensions()), lists.subspan(first, count), near, executor);
+            assign(MatrixView<const float>(floats.data(), count, rows.dimensions()), first, count);
         }
     }
     progress.report("assign", rows.size(), rows.size());
