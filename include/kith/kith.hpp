@@ -10,6 +10,7 @@
 #include "kith/metric/metric.hpp"      // metric: l2, euclidean, ip, cosine, l1, hamming, jaccard, your own
 #include "kith/storage/rows.hpp"       // storage: rows owned, borrowed or mapped; index files; vector files
 #include "kith/storage/vector_files.hpp"
+#include "kith/quantize/kmeans.hpp"    // quantize: k-means; codecs are in the spaces that use them
 #include "kith/space/dense.hpp"        // space: a metric over rows, or over codes of them
 #include "kith/space/sq8_space.hpp"
 #include "kith/filter/filter.hpp"      // filter: what may be returned

@@ -8,6 +8,7 @@ namespace kith::python {
 
 const int numpy_int64 = NPY_INT64;
 const int numpy_float32 = NPY_FLOAT32;
+const int numpy_float64 = NPY_FLOAT64;
 const int numpy_uint32 = NPY_UINT32;
 
 namespace {

@@ -48,6 +48,6 @@ py::object new_row(ElementType type, std::size_t elements);
 void import_numpy();
 
 /// numpy's type numbers of the results, without its headers.
-extern const int numpy_int64, numpy_float32, numpy_uint32;
+extern const int numpy_int64, numpy_float32, numpy_float64, numpy_uint32;
 
 }  // namespace kith::python

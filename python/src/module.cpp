@@ -13,6 +13,7 @@
 #include "errors.hpp"
 #include "kith/any/registry.hpp"
 #include "kith/simd/kernels.hpp"
+#include "kmeans.hpp"
 #include "runtime.hpp"
 #include "search.hpp"
 
@@ -315,6 +316,7 @@ PYBIND11_MODULE(_core, module) {
     bind_errors(module);
     const auto index = bind_index(module);
     bind_search(module, index);
+    bind_kmeans(module);
     module.def("build", build, "spec"_a, "base"_a, "metric"_a, "threads"_a, "seed"_a, "ids"_a,
                "copy"_a, "not_finite"_a, "progress"_a);
     module.def("load", load, "path"_a, "mmap"_a, "verify"_a, "progress"_a);

@@ -94,7 +94,7 @@ def test_public_names():
     for name in kith.__all__:
         thing = getattr(kith, name)
         assert thing.__doc__ if callable(thing) else thing
-    for cls in (kith.Index, kith.Result, kith.SearchStats, kith.RangeResult):
+    for cls in (kith.Index, kith.Result, kith.SearchStats, kith.RangeResult, kith.KMeans):
         for name, member in vars(cls).items():
             if not name.startswith("_"):
                 assert inspect.getdoc(member), f"{cls.__name__}.{name}"

@@ -44,9 +44,11 @@ TEST_CASE("every table is complete") {
         CHECK(complete(t.jaccard_b1));
         CHECK((t.tile_f32.lanes > 0 && t.tile_f32.pack != nullptr && t.tile_f32.score != nullptr));
         CHECK((t.tile_i8.score == nullptr) == (t.tile_u8.score == nullptr));
-        CHECK((t.nearest_f32.lanes > 0 && t.nearest_f32.pack != nullptr && t.nearest_f32.score != nullptr));
+        CHECK((t.nearest_f32.lanes > 0 && t.nearest_f32.pack != nullptr &&
+               t.nearest_f32.score != nullptr));
         CHECK(t.add_rows_f32 != nullptr);
-        CHECK((t.widen_f16 != nullptr && t.widen_bf16 != nullptr && t.widen_i8 != nullptr && t.widen_u8 != nullptr));
+        CHECK((t.widen_f16 != nullptr && t.widen_bf16 != nullptr && t.widen_i8 != nullptr &&
+               t.widen_u8 != nullptr));
         CHECK((t.first_not_finite_f32 != nullptr && t.first_not_finite_f16 != nullptr &&
                t.first_not_finite_bf16 != nullptr));
     }

@@ -32,6 +32,7 @@ from ._core import (
     kinds,
     metrics,
 )
+from ._kmeans import KMeans, kmeans
 from ._results import RangeResult
 from .io import read_vectors, write_vectors
 
@@ -46,6 +47,7 @@ __all__ = [
     "FileMissingError",
     "Index",
     "InvalidArgumentError",
+    "KMeans",
     "NotFiniteError",
     "NotFoundError",
     "OutOfMemoryError",
@@ -61,6 +63,7 @@ __all__ = [
     "instruction_set",
     "instruction_sets",
     "kinds",
+    "kmeans",
     "load",
     "metrics",
     "read_vectors",

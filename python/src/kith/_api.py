@@ -27,6 +27,14 @@ def usable_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def checked_seed(seed: Any) -> int:
+    if not hasattr(seed, "__index__"):
+        raise _core.TypeMismatchError(f"seed must be an integer, not {seed!r}")
+    if not 0 <= operator.index(seed) < 1 << 64:
+        raise _core.InvalidArgumentError(f"seed must be between 0 and 2^64 - 1, not {seed}")
+    return operator.index(seed)
+
+
 def _spec_with(spec: str, params: dict[str, Any]) -> str:
     """Build parameters given as keywords, appended to those in the spec string."""
     if not params:
@@ -78,10 +86,6 @@ def build(
         )
     if metric is not None and not isinstance(metric, str):
         raise _core.TypeMismatchError(f"metric must be a string such as 'l2', not {metric!r}")
-    if not hasattr(seed, "__index__"):
-        raise _core.TypeMismatchError(f"seed must be an integer, not {seed!r}")
-    if not 0 <= operator.index(seed) < 1 << 64:
-        raise _core.InvalidArgumentError(f"seed must be between 0 and 2^64 - 1, not {seed}")
     if not isinstance(copy, (bool, np.bool_)):
         raise _core.TypeMismatchError(f"copy must be True or False, not {copy!r}")
     return _core.build(
@@ -89,7 +93,7 @@ def build(
         base,
         metric or "",
         threads,
-        operator.index(seed),
+        checked_seed(seed),
         ids,
         bool(copy),
         not_finite,
