@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kith/core/executor.hpp"
 #include "kith/core/progress.hpp"
 #include "kith/core/types.hpp"
 #include "kith/storage/sections.hpp"
@@ -105,6 +106,20 @@ concept GrowableSpace = Space<S> && requires(S& space, typename S::rows_view row
     { space.move_row(from, to) };
     { space.truncate(n) };
 };
+
+/// A space of its own memory whose row i is this one's row old_of[i], and whatever scores in peace where that is invalid_slot: for indexes that
+/// keep rows in an order of their own.
+template <class S>
+concept ReorderableSpace = Space<S> && requires(const S& space, std::span<const Slot> old_of, Executor& executor) {
+    { space.reordered(old_of, executor) } -> std::same_as<S>;
+};
+
+/// Runs of rows that are scored as one should begin at multiples of this: more than 1 where codes of several rows are interleaved.
+template <class S>
+inline constexpr std::size_t run_alignment = 1;
+template <class S>
+    requires requires { S::run_alignment; }
+inline constexpr std::size_t run_alignment<S> = S::run_alignment;
 
 namespace detail {
 
