@@ -9,6 +9,7 @@
 #include "kith/simd/finite.hpp"
 #include "kith/simd/float_kernels.hpp"
 #include "kith/simd/integer_kernels.hpp"
+#include "kith/simd/product_kernels.hpp"
 #include "kith/simd/table.hpp"
 #include "kith/simd/tile.hpp"
 
@@ -45,7 +46,10 @@ constexpr KernelTable make_table() noexcept {
     t.tile_i8 = integer_tile<Arch, int8_t>();
     t.tile_u8 = integer_tile<Arch, uint8_t>();
 
-    t.estimate32 = &BlockEstimate<Arch>::estimate32;
+    t.estimate32 = &BlockKernels<Arch>::estimate32;
+    t.scan32 = &BlockKernels<Arch>::scan32;
+    t.gather32 = &BlockKernels<Arch>::gather32;
+    t.product = product_kernels<Arch>();
 
     t.widen_f16 = &Widen<Arch, Half>::widen;
     t.widen_bf16 = &Widen<Arch, BFloat16>::widen;
