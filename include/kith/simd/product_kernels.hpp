@@ -219,6 +219,8 @@ private:
                     constexpr std::size_t i = decltype(g)::value;
                     even[i] += table[256 * k + (codes[i] >> (8 * k) & 255u)];
                     odd[i] += table[256 * (k + 1) + (codes[i] >> (8 * k + 8) & 255u)];
+                    Isa::keep_apart(even[i]);
+                    Isa::keep_apart(odd[i]);
                 });
             });
         }

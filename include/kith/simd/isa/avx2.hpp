@@ -78,6 +78,7 @@ struct Isa<arch::Avx2> {
     static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept {
         return __builtin_fmaf(a, b, c);
     }
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+x"(x)); }
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NGE_UQ)));
     }

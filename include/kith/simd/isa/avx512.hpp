@@ -84,6 +84,7 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept {
         return __builtin_fmaf(a, b, c);
     }
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+x"(x)); }
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_NGE_UQ));
     }

@@ -76,6 +76,7 @@ struct Isa<arch::Neon> {
     static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept {
         return __builtin_fmaf(a, b, c);
     }
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+w"(x)); }
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         const uint32x4_t weight = {1, 2, 4, 8};
         return vaddvq_u32(vandq_u32(vmvnq_u32(vcgeq_f32(a, b)), weight));

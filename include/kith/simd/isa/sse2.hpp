@@ -80,6 +80,8 @@ struct Isa<arch::Baseline> {
         return F(_mm_add_ps(_mm_mul_ps(a, b), c));
     }
     static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept { return a * b + c; }
+    /// No instruction: the compiler may not put this number into a register with others, however alike what is done to them.
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+x"(x)); }
 
     /// Bit j: a[j] < b[j].
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
