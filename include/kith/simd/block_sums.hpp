@@ -5,7 +5,7 @@
 // Kermarrec and Le Scouarnec 2015, "Cache locality is not enough", and 2017, "Accelerated nearest neighbor search with
 // Quick ADC".)
 //
-// The block of codes, the same bytes for every instruction set (quantize/code_blocks.hpp and quantize/rabitq.hpp pack
+// The block of codes, the same bytes for every instruction set (quantize/pq_codes.hpp and quantize/rabitq.hpp pack
 // it): a group is one table's worth of codes, 16 bytes; group g begins at byte 16 g, as table g does. Of its byte b,
 // with i = b / 2,
 //

@@ -185,7 +185,7 @@ struct Isa<arch::Baseline> {
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(v, _mm_setzero_si128()))};
     }
 
-    // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_kernels.hpp):
+    // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_sums.hpp):
     //   lookup(tables, x)              byte i of x (0 .. 15) picks one of the 16 bytes of table i / 16
     //   low_nibbles, high_nibbles(x)   of every byte
     //   add_u16(a, b)                  sums of 16-bit integers
