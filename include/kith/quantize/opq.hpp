@@ -213,13 +213,14 @@ private:
     void add_up(std::size_t j, std::vector<double>& sums, std::vector<std::size_t>& sizes) const {
         std::fill(sums.begin(), sums.end(), 0.0);
         std::fill(sizes.begin(), sizes.end(), std::size_t{0});
-        for (std::size_t i = 0; i < rows_.rows(); ++i) {
-            const std::size_t code = codes_[i * m_ + j];
-            ++sizes[code];
-            double* const sum = sums.data() + code * rows_.cols();
-            const float* const row = rows_.row(i);
-            for (std::size_t d = 0; d < rows_.cols(); ++d) sum[d] += static_cast<double>(row[d]);
-        }
+        for (std::size_t i = 0; i < rows_.rows(); ++i) ++sizes[codes_[i * m_ + j]];
+        std::vector<std::size_t> begin(sizes.size(), 0);
+        for (std::size_t c = 1; c < sizes.size(); ++c) begin[c] = begin[c - 1] + sizes[c - 1];
+        std::vector<Slot> members(rows_.rows());
+        auto next = begin;
+        for (std::size_t i = 0; i < rows_.rows(); ++i) members[next[codes_[i * m_ + j]]++] = static_cast<Slot>(i);
+        for (std::size_t c = 0; c < sizes.size(); ++c)
+            simd::kernels().add_rows_f32(rows_.data(), rows_.stride(), members.data() + begin[c], sizes[c], rows_.cols(), sums.data() + c * rows_.cols());
     }
 
     /// The mean of rotated rows is the rotated mean of rows.

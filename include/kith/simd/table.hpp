@@ -141,12 +141,33 @@ struct ProductKernels {
     float (*l2_between)(const CodebooksRef& books, const std::uint8_t* a, const std::uint8_t* b) noexcept = nullptr;
     float (*dot_between)(const CodebooksRef& books, const std::uint8_t* a, const std::uint8_t* b) noexcept = nullptr;
 
-    /// out[i] = bias + (sum over even j + sum over odd j) of table[256 j + code j], for rows of m codes at codes + stride * i, or
-    /// * slots[i]. Additions in one order: the same bits on every instruction set.
+    /// out[i] = bias + (sum over even j + sum over odd j) of table[256 j + code j], for rows of m codes at codes + stride * i
+    /// (or stride * slots[i]). Additions in one order: the same bits on every instruction set.
     void (*run)(const float* table, std::size_t m, const std::uint8_t* codes, std::size_t stride, std::size_t count, float bias,
                 float* out) noexcept = nullptr;
     void (*gather)(const float* table, std::size_t m, const std::uint8_t* codes, std::size_t stride, const Slot* slots,
                    std::size_t count, float bias, float* out) noexcept = nullptr;
+};
+
+/// For each lane of a panel: the least score so far, the second least (equal to it where two share it), and the centroid of the least, the
+/// first of those that share it. Before any score: infinity, infinity, anything.
+struct NearestLanes {
+    float* least;
+    float* second;
+    std::uint32_t* number;
+};
+
+/// Scores a panel of rows against many centroids and keeps the least (simd/nearest_kernels.hpp): the assignment step of k-means.
+struct NearestTile {
+    std::size_t lanes = 0;  // rows in a panel
+    /// Packs `count` (<= lanes) rows less `centre` (dim floats); missing lanes are zero. panel: lanes * dim floats. The squared norms of
+    /// what is packed come out too, up to rounding.
+    void (*pack)(const float* rows, std::size_t stride, std::size_t count, std::size_t dim,
+                 const float* centre, float* panel, float* squared_norms) noexcept = nullptr;
+    /// The score of row j and centroid c: bias[c] + dot(row j, centroid c), which is number first + c. No score may be NaN.
+    void (*score)(const float* panel, std::size_t dim, const float* centroids, std::size_t stride,
+                  std::size_t count, const float* bias, std::uint32_t first,
+                  NearestLanes best) noexcept = nullptr;
 };
 
 /// All of one instruction set. Plain data with static storage; pointers that an instruction set has no version of are null
@@ -165,6 +186,11 @@ struct KernelTable {
     FloatTile tile_f32;
     IntegerTile<std::int8_t> tile_i8;
     IntegerTile<std::uint8_t> tile_u8;
+
+    NearestTile nearest_f32;
+    /// sums[d] += row[d] over the rows of `slots` in their order, in double: every instruction set adds up to the same bits.
+    void (*add_rows_f32)(const float* rows, std::size_t stride, const Slot* slots,
+                         std::size_t count, std::size_t dim, double* sums) noexcept = nullptr;
 
     /// 32 vectors at once, from 4-bit codes laid out as simd/block_sums.hpp says:
     ///   out[i] = (base + add[i]) + rescale[i] * (scale * s_i + offset),   s_i = sum over g of table[16 g + code(g, i)]
@@ -191,9 +217,11 @@ struct KernelTable {
 
     ProductKernels product;
 
-    /// Widens n elements, for blocks of half-precision rows on their way to the float tile.
+    /// Widens n elements, for blocks of narrower rows on their way to a float tile.
     void (*widen_f16)(const Half* from, std::size_t n, float* to) noexcept = nullptr;
     void (*widen_bf16)(const BFloat16* from, std::size_t n, float* to) noexcept = nullptr;
+    void (*widen_i8)(const std::int8_t* from, std::size_t n, float* to) noexcept = nullptr;
+    void (*widen_u8)(const std::uint8_t* from, std::size_t n, float* to) noexcept = nullptr;
 
     /// Index of the first element that is NaN or infinite, or n. Reads at memory speed.
     std::size_t (*first_not_finite_f32)(const float* x, std::size_t n) noexcept = nullptr;

@@ -82,6 +82,11 @@ struct Isa<arch::Avx2> {
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NGE_UQ)));
     }
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(_mm256_min_ps(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(_mm256_max_ps(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        return F(_mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)));
+    }
 
     /// Order: (0+2) + (1+3) of every four, then the two fours. Blends in place of shuffles, which fewer ports take.
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {

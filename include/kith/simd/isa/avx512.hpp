@@ -88,6 +88,11 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_NGE_UQ));
     }
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(_mm512_min_ps(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(_mm512_max_ps(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        return F(_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x));
+    }
 
     /// Order: halves, halves again, then (0+2) + (1+3).
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {

@@ -81,6 +81,11 @@ struct Isa<arch::Neon> {
         const uint32x4_t weight = {1, 2, 4, 8};
         return vaddvq_u32(vandq_u32(vmvnq_u32(vcgeq_f32(a, b)), weight));
     }
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(vminq_f32(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(vmaxq_f32(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        return F(vbslq_f32(vcltq_f32(a, b), x, y));
+    }
 
     /// Order: (0+1) + (2+3).
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {

@@ -87,6 +87,13 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmpnge_ps(a, b)));
     }
+    /// Lane by lane: the lesser, the greater, and x where a < b, else y. No NaN.
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(_mm_min_ps(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(_mm_max_ps(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        const __m128 less = _mm_cmplt_ps(a, b);
+        return F(_mm_or_ps(_mm_and_ps(less, x), _mm_andnot_ps(less, y)));
+    }
 
     /// The sums of `group` registers, and of one. The two add in the same order: (0+2) + (1+3) of the 4-lane sums.
     static KITH_SIMD_INLINE FloatLanes reduce(const F (&x)[group]) noexcept {
