@@ -21,8 +21,8 @@ namespace {
 
 using namespace test;  // NOLINT
 
-constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+constexpr float far_off = std::numeric_limits<float>::infinity();
 
 std::vector<float> normal(std::size_t n, std::uint64_t seed, double scale = 1, double offset = 0) {
     const Random random(seed);
@@ -145,18 +145,19 @@ TEST_CASE("pq: codes are the nearest centroids, tables their distances", "[pq]")
 }
 
 TEST_CASE("pq: training loses what Gaussian data must lose, not more", "[pq]") {
-    // A rate of R bits a dimension cannot lose less than 2^-2R of the variance (Shannon); vectors of 2 to 4 dimensions come within a third or so of it.
-    for (const auto& [m, bits, rate] : {std::tuple{4u, 8u, 2.0}, {4u, 4u, 1.0}, {8u, 4u, 2.0}}) {
+    // A rate of R bits a dimension cannot lose less than 2^-2R of the variance (Shannon), and vectors lose less than the best quantiser of numbers one by
+    // one does (Max 1960, "Quantizing for minimum distortion", table I: 0.3634 for 1 bit, 0.1175 for 2).
+    for (const auto& [m, bits, rate, one_by_one] : {std::tuple{4u, 8u, 2.0, 0.1175}, {4u, 4u, 1.0, 0.3634}, {8u, 4u, 2.0, 0.1175}}) {
         CAPTURE(m, bits);
         const auto rows = normal(16000 * 16, 5), fresh = normal(4000 * 16, 6);
         const auto [codec, report] = PqCodec::train(view_of(rows, 16), shape(m, bits), 1);
-        const double bound = std::pow(2.0, -2 * rate);
+        const double bound = std::pow(2.0, -2 * rate) * 16;
         CHECK(report.training_rows == std::min(std::size_t{16000}, std::size_t{256} << bits));
         CHECK(report.variance == Approx(16.0).epsilon(0.05));
-        CHECK(report.error > bound * report.variance * 0.95);
-        CHECK(report.error < bound * report.variance * 1.45);
-        CHECK(codec.mean_squared_error(view_of(fresh, 16)) > bound * 16);
-        CHECK(codec.mean_squared_error(view_of(fresh, 16)) < bound * 16 * 1.6);
+        CHECK(report.error > bound * 0.95);
+        CHECK(report.error < one_by_one * 16);
+        CHECK(codec.mean_squared_error(view_of(fresh, 16)) > bound);
+        CHECK(codec.mean_squared_error(view_of(fresh, 16)) < one_by_one * 16);
         CHECK(report.subspaces.size() == m);
     }
 }
@@ -221,7 +222,7 @@ TEST_CASE("pq: the codec depends on rows, parameters and seed alone", "[pq]") {
     // Rows that are not finite take no part: without them it is the codec of the others.
     auto broken = normal(2000 * 6, 9);
     const std::vector<float> intact(broken.begin(), broken.end());
-    broken.insert(broken.end(), {nan, 0, 0, 0, 0, 0, 1, 2, infinity, 4, 5, 6});
+    broken.insert(broken.end(), {not_a_number, 0, 0, 0, 0, 0, 1, 2, far_off, 4, 5, 6});
     const PqCodec b = PqCodec::train(view_of(broken, 6), shape(2, 4)).codec;
     CHECK(std::ranges::all_of(b.codebooks(), [](float x) { return std::isfinite(x); }));
     CHECK(b.mean_squared_error(view_of(intact, 6)) == Approx(PqCodec::train(view_of(intact, 6), shape(2, 4)).codec.mean_squared_error(view_of(intact, 6))).epsilon(0.1));
@@ -270,14 +271,14 @@ TEST_CASE("pq: the largest sum within a bound is found, wherever it lies", "[pq]
         for (const float offset : {0.0f, -3.7f, 1e9f, -1e9f}) {
             const ByteScale s{scale, offset, 4080};
             for (int i = 0; i < 6; ++i) check(s, s.distance(static_cast<std::uint32_t>(random.below(++draw, 4081))));
-            for (const float bound : {s.distance(0), s.distance(4080), std::nextafter(s.distance(0), -infinity), std::nextafter(s.distance(4080), infinity),
-                                      std::nextafter(s.distance(77), -infinity), 0.0f, -infinity})
+            for (const float bound : {s.distance(0), s.distance(4080), std::nextafter(s.distance(0), -far_off), std::nextafter(s.distance(4080), far_off),
+                                      std::nextafter(s.distance(77), -far_off), 0.0f, -far_off})
                 check(s, bound);
-            CHECK(s.most_within(infinity) == 4080);
-            CHECK(s.most_within(nan) == 4080);
+            CHECK(s.most_within(far_off) == 4080);
+            CHECK(s.most_within(not_a_number) == 4080);
         }
-    CHECK(ByteScale{0, nan, 255}.most_within(1.0f) == -1);
-    CHECK(ByteScale{0, nan, 255}.most_within(infinity) == 255);
+    CHECK(ByteScale{0, not_a_number, 255}.most_within(1.0f) == -1);
+    CHECK(ByteScale{0, not_a_number, 255}.most_within(far_off) == 255);
 }
 
 TEST_CASE("pq: tables that are constant or not finite", "[pq]") {
@@ -286,7 +287,7 @@ TEST_CASE("pq: tables that are constant or not finite", "[pq]") {
     ByteScale scale = bytes_of_table(table.data(), 4, 16, bytes.data());
     CHECK(scale.distance(0) == 10.0f);
     CHECK(scale.scale == 0.0f);
-    for (const float bad : {nan, infinity, -infinity}) {
+    for (const float bad : {not_a_number, far_off, -far_off}) {
         table[37] = bad;
         scale = bytes_of_table(table.data(), 4, 16, bytes.data());
         CHECK(std::isnan(scale.distance(0)));
