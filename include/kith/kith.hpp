@@ -16,6 +16,7 @@
 #include "kith/filter/filter.hpp"      // filter: what may be returned
 #include "kith/index/flat.hpp"         // index: structures over a space, exact rows behind codes, ids, batches, changes beside searches
 #include "kith/index/hnsw.hpp"
+#include "kith/index/ivf.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/index/refine.hpp"
 #include "kith/index/keyed.hpp"

@@ -179,6 +179,15 @@ void compact(IndexObject& self, py::object threads, py::object progress) {
     ++self.version;
 }
 
+void rebalance(IndexObject& self, py::object threads, py::object progress) {
+    ThreadLease pool(thread_count(threads.ptr()));
+    Watch watch(std::move(progress));
+    WatchedExecutor executor(pool.executor(), watch);
+    const WriteLock lock(self);
+    watch.run([&] { self.index.rebalance(executor, watch.progress()); });
+    ++self.version;
+}
+
 py::object row(IndexObject& self, const py::object& key) {
     if (PyIndex_Check(key.ptr()) == 0)
         fail(ErrorCode::type_mismatch, "id must be an integer, not ", std::string(py::repr(key)));
@@ -248,6 +257,9 @@ py::class_<IndexObject> bind_index(py::module_& module) {
              "is removed.")
         .def("compact", compact, "threads"_a = 1, "progress"_a = py::none(),
              "Gives back what removed rows still occupy. Ids and results stay as they are.")
+        .def("rebalance", rebalance, "threads"_a = 1, "progress"_a = py::none(),
+             "Puts the structure right for the rows of today: an ivf splits lists that grew too "
+             "large and dissolves those that shrank to next to nothing. Ids stay as they are.")
         .def("row", row, "id"_a, "A copy of the vector with this id, as the index stores it.")
         .def("ids", ids, "The ids of all rows, int64 (size,).")
         .def("describe", describe, "Facts about the index: a dict of names and values.")

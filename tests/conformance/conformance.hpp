@@ -16,7 +16,7 @@ namespace test {
 struct Kind {
     std::string spec;         // build spec, small enough parameters for tiny data
     ParamMap exhaustive;      // search parameters under which results must be exact
-    bool borrows = true;      // rows are used where they lie; false where the codec makes others of them
+    bool borrows = true;      // rows are used where they lie; false where the codec makes others of them, or the index brings them into its own order
     bool (*exists)(std::string_view metric, ElementType type) = [](std::string_view, ElementType) { return true; };
 
     std::string name() const { return spec.substr(0, spec.find_first_of("( ")); }
@@ -34,14 +34,27 @@ inline std::vector<Kind> kinds() {
     const auto f32 = [](std::string_view metric, ElementType type) {
         return type == ElementType::f32 && (metric == "l2" || metric == "ip" || metric == "cosine");
     };
+    const auto partitioned = [](std::string_view metric, ElementType type) {
+        switch (type) {
+            case ElementType::f32: return metric == "l2" || metric == "ip" || metric == "cosine";
+            case ElementType::f16: return metric == "l2" || metric == "cosine";
+            case ElementType::u8: return metric == "l2";
+            default: return metric == "hamming";
+        }
+    };
+    const ParamMap every_list{{"nprobe", std::int64_t{1000}}};
+    ParamMap every_list_refined = every_list;
+    every_list_refined.emplace_back("refine", 1000.0);
     const auto f16 = [](std::string_view metric, ElementType type) { return type == ElementType::f16 && (metric == "l2" || metric == "cosine"); };
     return {{"flat", {}},
             {"hnsw(m=6,ef_construction=40)", all},
             {"vamana(r=16,l=40)", all},
             {"vamana(r=32,l=40,packed=true)", all, true, has_packed},
+            {"ivf(nlist=9)", every_list, false, partitioned},
             {"flat over sq8, refine f32", {{"refine", 1000.0}}, true, f32},
             {"hnsw(m=6,ef_construction=40) over sq8, refine f32", refined, true, f32},
-            {"vamana(r=16,l=40) over sq8, refine f16", refined, true, f16}};
+            {"vamana(r=16,l=40) over sq8, refine f16", refined, true, f16},
+            {"ivf(nlist=7) over sq8, refine f32", every_list_refined, false, f32}};
 }
 
 struct Combination {

@@ -112,3 +112,20 @@ TEST_CASE("and, or with bitsets of other lengths: what is missing is zero", "[bi
             check_equal(either, either_model);
         }
 }
+
+TEST_CASE("counting and visiting a range of bits", "[bitset]") {
+    for (const std::size_t size : {0, 1, 63, 64, 65, 130, 200}) {
+        const auto model = random_bits(size, size + 3);
+        const auto bits = bitset_of(model);
+        for (const std::size_t first : {0, 1, 5, 63, 64, 65, 127, 128, 199, 300})
+            for (const std::size_t last : {0, 1, 5, 63, 64, 65, 127, 128, 199, 200, 300}) {
+                CAPTURE(size, first, last);
+                std::vector<std::size_t> expected, visited;
+                for (std::size_t i = first; i < std::min(last, size); ++i)
+                    if (model[i]) expected.push_back(i);
+                bits.view().for_each_set(first, last, [&](std::size_t i) { visited.push_back(i); });
+                CHECK(visited == expected);
+                CHECK(bits.view().count(first, last) == expected.size());
+            }
+    }
+}

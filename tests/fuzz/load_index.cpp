@@ -33,7 +33,8 @@ void search(const AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
     require(near.count(0) == std::min<std::size_t>(3, index.size()));
     const AnyMatrix five{index.element_type(), zeros.data(), 5, index.dim(), index.dim()};
     require(index.search(five, 3).count(4) == near.count(0));
-    if (!index.search_params().empty()) require(index.search(query, 3, {{"ef", std::int64_t{1}}}).count(0) == near.count(0));
+    for (const auto& param : index.search_params())  // as little as may be asked for
+        if (param.type == "int") require(index.search(query, 3, {{param.name, std::int64_t{1}}}).count(0) == near.count(0));
     const auto context = index.context();
     const auto within = index.range_search(query, 1.0, {}, {}, inline_executor(), *context);
     require(within.ids.size() <= index.size());
@@ -96,6 +97,8 @@ void add(AnyIndex& index, const std::vector<std::uint64_t>& zeros) {
 
 void compact(AnyIndex& index, const std::vector<std::uint64_t>&) { index.compact(); }
 
+void rebalance(AnyIndex& index, const std::vector<std::uint64_t>&) { index.rebalance(); }  // refused by most kinds
+
 void use(AnyIndex loaded) {
     const bool good = validates(loaded);
     const auto bytes = loaded.to_bytes();
@@ -105,7 +108,7 @@ void use(AnyIndex loaded) {
     search(loaded, zeros);
     search_filtered(loaded, zeros);
     // What comes first finds the index as it was loaded.
-    constexpr std::array changes{remove_and_replace, add, compact};
+    constexpr std::array changes{remove_and_replace, add, compact, rebalance};
     for (std::size_t first = 0; first < changes.size(); ++first) {
         AnyIndex index = reload(bytes);
         for (std::size_t i = 0; i < changes.size(); ++i) {

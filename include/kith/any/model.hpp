@@ -193,6 +193,11 @@ public:
         else lacks("compacting");
     }
 
+    void rebalance(Executor& executor, const Progress& progress) override {
+        if constexpr (Rebalanceable<I>) keyed_.rebalance(executor, progress);
+        else lacks("rebalancing");
+    }
+
     void save(const std::filesystem::path& path, const Progress& progress) const override {
         if constexpr (Persistable<I>) keyed_.save(path, progress);
         else lacks("saving");

@@ -3,8 +3,8 @@
 // The registry: the closed list of what AnyIndex can be, as types. Kinds and spaces are looked up by walking the list, so a name and the type it
 // stands for cannot drift apart, and messages list what there really is.
 //
-// To add an index: add its template to `Structures` and to KITH_MODELS. To add a metric or element type: add a space to `Spaces`. Over the codecs of
-// `CodecSpaces` every structure exists twice: over codes alone, and refined with the exact rows.
+// To add an index: add its template to `Structures` and to KITH_MODELS, or, if it is not to be had over all spaces, say in `offered` over which. To add a metric or
+// element type: add a space to `Spaces`. Over the codecs of `CodecSpaces` a structure exists twice: over codes alone, and refined with the exact rows.
 //
 // Compiling every pair takes a while. Header-only users pay it once in the file that includes this header; who links kith::any gets
 // them compiled (KITH_COMPILED_MODELS; include/kith/any/models/*.cpp).
@@ -21,6 +21,7 @@
 #include "kith/any/model.hpp"
 #include "kith/index/flat.hpp"
 #include "kith/index/hnsw.hpp"
+#include "kith/index/ivf.hpp"
 #include "kith/index/refine.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/space/sq8_space.hpp"
@@ -78,7 +79,22 @@ struct Structure {
     using over = I<S>;
 };
 
-using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>>;
+using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>, Structure<Ivf>>;
+
+/// What IVF is to be had over: compiling all that it could be over takes longer than it is worth.
+using IvfSpaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
+                           DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, Sq8Space<L2, float>, Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>;
+
+template <class List, class T>
+inline constexpr bool contains = false;
+template <class... All, class T>
+inline constexpr bool contains<TypeList<All...>, T> = (std::same_as<All, T> || ...);
+
+/// Whether a structure is to be had over a space.
+template <class C, class S>
+inline constexpr bool offered = true;
+template <class S>
+inline constexpr bool offered<Structure<Ivf>, S> = contains<IvfSpaces, S>;
 
 template <class I>
 struct Plain { using type = I; };
@@ -122,7 +138,9 @@ std::unique_ptr<AnyModel> build_model(AnyMatrix matrix, const Spec& spec, const 
     if (options.not_finite == NotFinite::reject) require_finite(rows, "row");
     if (!options.ids.empty() && options.ids.size() != rows.rows())
         fail(ErrorCode::dimension_mismatch, "expected ", rows.rows(), " ids, one for each row, got ", options.ids.size());
-    I index = I::build(space_of<S>(rows, options, executor), params, options.seed, executor, options.progress);
+    BuildOptions how = options;
+    if (ReordersRows<I>) how.copy = false;  // it copies all rows anyway
+    I index = I::build(space_of<S>(rows, how, executor), params, options.seed, executor, options.progress);
     if (options.ids.empty()) return std::make_unique<IndexModel<I>>(Keyed<I>(std::move(index)));
     return std::make_unique<IndexModel<I>>(Keyed<I>(std::move(index), options.ids));
 }
@@ -141,6 +159,9 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_MODEL(PREFIX, Flat<__VA_ARGS__>)     \
     KITH_MODEL(PREFIX, Hnsw<__VA_ARGS__>)     \
     KITH_MODEL(PREFIX, Vamana<__VA_ARGS__>)
+#define KITH_REFINED_MODELS(PREFIX, I, ...) \
+    KITH_MODEL(PREFIX, I<__VA_ARGS__>)      \
+    KITH_MODEL(PREFIX, Refine<I<__VA_ARGS__>>)
 #define KITH_DENSE_MODELS(PREFIX, T)                  \
     KITH_MODELS(PREFIX, DenseSpace<L2, T>)            \
     KITH_MODELS(PREFIX, DenseSpace<Euclidean, T>)     \
@@ -166,6 +187,14 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
 #define KITH_B1_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)
 #define KITH_SQ8_F32_MODELS(PREFIX) KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, float>)
 #define KITH_SQ8_F16_MODELS(PREFIX)
+#define KITH_IVF_MODELS(PREFIX)                                \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, float>>)             \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<InnerProduct, float>>)   \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, float>>)         \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, Half>>)              \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, std::uint8_t>>)      \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
+#define KITH_IVF_SQ8_MODELS(PREFIX) KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)
 #else
 #define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)
 #define KITH_F16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, Half)
@@ -181,6 +210,18 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_CODEC_MODELS(PREFIX, Sq8Space<Cosine, T>)
 #define KITH_SQ8_F32_MODELS(PREFIX) KITH_SQ8_MODELS(PREFIX, float)
 #define KITH_SQ8_F16_MODELS(PREFIX) KITH_SQ8_MODELS(PREFIX, Half)
+#define KITH_IVF_MODELS(PREFIX)                                \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, float>>)             \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<InnerProduct, float>>)   \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, float>>)         \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, Half>>)              \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, Half>>)          \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, std::uint8_t>>)      \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
+#define KITH_IVF_SQ8_MODELS(PREFIX)                                   \
+    KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)             \
+    KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<InnerProduct, float>)   \
+    KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<Cosine, float>)
 #endif
 
 #if defined(KITH_COMPILED_MODELS)
@@ -192,20 +233,41 @@ KITH_U8_MODELS(extern)
 KITH_B1_MODELS(extern)
 KITH_SQ8_F32_MODELS(extern)
 KITH_SQ8_F16_MODELS(extern)
+KITH_IVF_MODELS(extern)
+KITH_IVF_SQ8_MODELS(extern)
 #endif
 
 /// Calls visit(Type<I>{}) for the index type of this kind over these rows (rows_label); false where there is none.
 template <class Spaces, template <class> class Form, class Visit>
 bool visit_index_type(std::string_view kind, std::string_view rows, Visit& visit) {
-    return any_of_types(Structures{}, [&](auto structure) {
-        using Chosen = typename decltype(structure)::type;
-        return any_of_types(Spaces{}, [&](auto candidate) {
-            using I = typename Form<typename Chosen::template over<typename decltype(candidate)::type>>::type;
-            if (I::kind != kind || rows_label<I>() != rows) return false;
-            visit(Type<I>{});
-            return true;
+    return any_of_types(Structures{}, [&]<class C>(Type<C>) {
+        return any_of_types(Spaces{}, [&]<class S>(Type<S>) {
+            if constexpr (offered<C, S>) {
+                using I = typename Form<typename C::template over<S>>::type;
+                if (I::kind != kind || rows_label<I>() != rows) return false;
+                visit(Type<I>{});
+                return true;
+            } else {
+                return false;
+            }
         });
     });
+}
+
+/// The labels of what a kind of index can be over: those of visit_index_type.
+template <class Spaces, template <class> class Form>
+std::vector<std::string> labels_of(std::string_view kind) {
+    std::vector<std::string> names;
+    any_of_types(Structures{}, [&]<class C>(Type<C>) {
+        return any_of_types(Spaces{}, [&]<class S>(Type<S>) {
+            if constexpr (offered<C, S>) {
+                using I = typename Form<typename C::template over<S>>::type;
+                if (I::kind == kind) names.push_back(rows_label<I>());
+            }
+            return false;
+        });
+    });
+    return names;
 }
 
 /// The same; throws Error{invalid_argument, unsupported} naming what there is.
@@ -221,7 +283,8 @@ void with_index_type(std::string_view kind, std::string_view rows, Visit&& visit
     const auto metrics = known_metrics();
     if (std::find(metrics.begin(), metrics.end(), metric) == metrics.end())
         fail(ErrorCode::invalid_argument, "unknown metric '", metric, "'; known: ", list_of(metrics));
-    fail(ErrorCode::unsupported, kind, " over ", rows, " does not exist; spaces: ", list_of(known_spaces()), "; codecs: ", list_of(known_codecs()));
+    fail(ErrorCode::unsupported, kind, " over ", rows, " does not exist; spaces: ", list_of(labels_of<Spaces, Plain>(kind)),
+         "; codecs: ", list_of(labels_of<CodecSpaces, Plain>(kind)));
 }
 
 }  // namespace detail

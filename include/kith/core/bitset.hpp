@@ -35,15 +35,40 @@ public:
         return total;
     }
 
+    /// Of bits [first, last).
+    std::size_t count(std::size_t first, std::size_t last) const noexcept {
+        std::size_t total = 0;
+        for_each_word(first, last, [&](std::size_t, std::uint64_t word) { total += static_cast<std::size_t>(std::popcount(word)); });
+        return total;
+    }
+
     /// visit(i) for each set bit, ascending.
     template <class Visit>
     void for_each_set(Visit&& visit) const {
-        for (std::size_t w = 0; w < word_count(); ++w)
-            for (std::uint64_t rest = words_[w]; rest != 0; rest &= rest - 1)
-                visit(w * 64 + static_cast<std::size_t>(std::countr_zero(rest)));
+        for_each_set(0, size_, visit);
+    }
+    /// Of bits [first, last).
+    template <class Visit>
+    void for_each_set(std::size_t first, std::size_t last, Visit&& visit) const {
+        for_each_word(first, last, [&](std::size_t w, std::uint64_t word) {
+            for (; word != 0; word &= word - 1) visit(w * 64 + static_cast<std::size_t>(std::countr_zero(word)));
+        });
     }
 
 private:
+    /// visit(w, word) for the words that hold bits [first, last), other bits cleared.
+    template <class Visit>
+    void for_each_word(std::size_t first, std::size_t last, Visit&& visit) const {
+        last = std::min(last, size_);
+        if (first >= last) return;
+        for (std::size_t w = first / 64; w <= (last - 1) / 64; ++w) {
+            std::uint64_t word = words_[w];
+            if (w == first / 64) word &= ~std::uint64_t{0} << (first % 64);
+            if (w == (last - 1) / 64 && last % 64 != 0) word &= (std::uint64_t{1} << (last % 64)) - 1;
+            visit(w, word);
+        }
+    }
+
     const std::uint64_t* words_ = nullptr;
     std::size_t size_ = 0;
 };

@@ -87,6 +87,10 @@ public:
     auto compact(Arguments&&... arguments) {
         return change([&](K& index) { return index.compact(std::forward<Arguments>(arguments)...); });
     }
+    template <class... Arguments>
+    auto rebalance(Arguments&&... arguments) {
+        return change([&](K& index) { return index.rebalance(std::forward<Arguments>(arguments)...); });
+    }
 
 private:
     K index_;

@@ -63,12 +63,25 @@ concept Buildable =
         { I::build(std::move(space), params, seed, executor, progress) } -> std::same_as<I>;
     };
 
+/// Builds that bring rows into an order of their own: the row that build() was given which is in each slot, invalid_slot where none is. Given away once;
+/// empty when there is nothing to say. Who puts ids in front of an index, or anything beside its slots, takes it.
+template <class I>
+concept ReordersRows = Index<I> && requires(I& index) {
+    { index.take_order() } -> std::same_as<std::vector<Slot>>;
+};
+
 /// Takes rows after it was built. Returns the slots that they got, in the order of the rows: vacant ones first, then space().size(),
 /// space().size() + 1, ... All or nothing: what it throws leaves the index as it was.
 template <class I>
 concept Insertable = Index<I> && requires(I& index, typename I::space_type::rows_view rows, Executor& executor,
                                           const Progress& progress) {
     { index.insert(rows, executor, progress) } -> std::same_as<std::vector<Slot>>;
+};
+
+/// The new slots of an insertion may lie anywhere below slots_after(rows), and those between them are vacant.
+template <class I>
+concept ScattersRows = Insertable<I> && requires(const I& index, std::size_t rows) {
+    { index.slots_after(rows) } -> std::same_as<std::size_t>;
 };
 
 /// Gives a slot up: the last row moves into the hole, so that slots stay dense. own_rows() makes the memory the index's own where it is
@@ -96,11 +109,27 @@ concept Overwritable = DenselyRemovable<I> && requires(I& index, Slot slot, type
     { index.overwrite(slot, rows[0]) };
 };
 
-/// Gets rid of vacant slots. Returns new slot -> old slot, size() of them. All or nothing.
+/// Gets rid of vacant slots. Returns new slot -> old slot, size() of them; or compact_slots() of them, invalid_slot where a slot stays vacant, for indexes that have such a
+/// function. All or nothing.
 template <class I>
 concept Compactable = Index<I> && requires(I& index, Executor& executor, const Progress& progress) {
     { index.compact(executor, progress) } -> std::same_as<std::vector<Slot>>;
 };
+
+/// Puts the structure right for the rows of today, where changes have left it behind. Returns new slot -> old slot as compact() does, at most
+/// rebalance_slots() of them.
+template <class I>
+concept Rebalanceable = Compactable<I> && requires(I& index, Executor& executor, const Progress& progress) {
+    { index.rebalance_slots() } -> std::same_as<std::size_t>;
+    { index.rebalance(executor, progress) } -> std::same_as<std::vector<Slot>>;
+};
+
+/// Slots there will be after compact().
+template <Index I>
+std::size_t compact_slots(const I& index) {
+    if constexpr (requires { index.compact_slots(); }) return index.compact_slots();
+    else return index.size();
+}
 
 /// Several queries in one pass, where that is cheaper than one after the other.
 template <class I>

@@ -33,11 +33,15 @@ public:
     using query_type = query_of<I>;
     using search_params = typename I::search_params;
 
-    /// Row i gets id i. The index has no vacant slots.
-    explicit Keyed(I index) : Keyed(std::move(index), std::nullopt) {}
-    /// One id for each row, in the order of slots; unique and not negative. The index has no vacant slots. Throws
-    /// Error{already_exists, invalid_argument, dimension_mismatch}.
+    /// Row i gets id i: of the rows that the index was built from where it brought them into an order of its own, else of slots, none of which is vacant.
+    explicit Keyed(I index) : index_(std::move(index)) {
+        if (take_order(std::nullopt)) return;
+        check_ids(index_.size(), index_.size());
+        ids_.append(index_.size());
+    }
+    /// One id for each row, in the same order; unique and not negative. Throws Error{already_exists, invalid_argument, dimension_mismatch}.
     Keyed(I index, std::span<const Id> ids) : index_(std::move(index)) {
+        if (take_order(ids)) return;
         check_ids(ids.size(), ids.size());
         ids_.append(ids);
     }
@@ -108,8 +112,7 @@ public:
             if (key == invalid_id) continue;
             const auto id = static_cast<std::size_t>(key);
             if (id >= mask.size())
-                fail(ErrorCode::dimension_mismatch, "expected a mask that reaches to id ", id, ", got one of ", mask.size(),
-                     " values");
+                fail(ErrorCode::dimension_mismatch, "expected a mask of at least ", id + 1, " values, for ids up to ", id, ", got ", mask.size());
             if (mask[id] != 0) slots.set(slot);
         }
         return slots;
@@ -148,7 +151,7 @@ public:
             for (const Id id : ids)
                 if (const Slot slot = ids_.slot(id); slot != invalid_slot) replaced.push_back(slot);
         if (replaced.empty()) {
-            ids_.reserve(ids);
+            reserve(ids);
             ids_.assign(index_.insert(rows, executor, progress), ids);
         } else if constexpr (StablyRemovable<I>) {
             replace(rows, ids, replaced, executor, progress);
@@ -198,9 +201,20 @@ public:
         if constexpr (Compactable<I>) {
             if (slots() == size()) return;
             ids_.extend(slots());
-            auto room = ids_.room_for_compact();
+            auto room = ids_.room_for_compact(compact_slots(index_));
             ids_.compact(index_.compact(executor, progress), std::move(room));
         }
+    }
+
+    /// Puts the structure right for the rows of today (index/ivf.hpp: lists that grew too large are split). Ids stay, slots change, searches find more or cost less.
+    /// All or nothing.
+    void rebalance(Executor& executor = inline_executor(), const Progress& progress = {})
+        requires Rebalanceable<I>
+    {
+        ids_.extend(slots());
+        ids_.reserve_vacancies();
+        auto room = ids_.room_for_compact(index_.rebalance_slots());
+        ids_.compact(index_.rebalance(executor, progress), std::move(room));
     }
 
     /// Writes everything to one file, atomically: the old file stays until the new one is complete and on disk.
@@ -243,9 +257,30 @@ public:
     }
 
 private:
-    Keyed(I index, std::nullopt_t) : index_(std::move(index)) {
-        check_ids(index_.size(), index_.size());
-        ids_.append(index_.size());
+    /// Ids of rows where the index was built in an order of its own: ids[i] of row i, or i where none are given. False where it was not.
+    bool take_order([[maybe_unused]] std::optional<std::span<const Id>> ids) {
+        if constexpr (ReordersRows<I>) {
+            const std::vector<Slot> order = index_.take_order();
+            if (order.empty()) return false;
+            if (ids && ids->size() != index_.size())
+                fail(ErrorCode::dimension_mismatch, "expected ", index_.size(), " ids, one for each row, got ", ids->size());
+            std::vector<Id> of_slots(order.size(), invalid_id);
+            for (std::size_t slot = 0; slot < order.size(); ++slot)
+                if (order[slot] != invalid_slot) of_slots[slot] = ids ? (*ids)[order[slot]] : Id{order[slot]};
+            ids_ = IdMap::of_slots(of_slots);
+            return true;
+        }
+        return false;
+    }
+
+    /// Memory for the ids of new rows, wherever the index puts them.
+    void reserve(std::span<const Id> ids) {
+        if constexpr (ScattersRows<I>) ids_.reserve_vacancies(ids.size(), index_.slots_after(ids.size()));
+        else ids_.reserve(ids);
+    }
+    void reserve_vacancies(std::size_t more) {
+        if constexpr (ScattersRows<I>) ids_.reserve_vacancies(more, index_.slots_after(more));
+        else ids_.reserve_vacancies(more);
     }
 
     void check_ids(std::size_t rows, std::size_t slots) const {
@@ -260,7 +295,7 @@ private:
                  const Progress& progress)
         requires StablyRemovable<I>
     {
-        ids_.reserve_vacancies(ids.size());
+        reserve_vacancies(ids.size());
         const std::vector<Id> spare = ids_.next_ids(ids.size());
         const std::vector<Slot> placed = index_.insert(rows, executor, progress);
         try {

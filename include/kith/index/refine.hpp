@@ -46,12 +46,42 @@ struct RefineParams : P {
     friend bool operator==(const RefineParams&, const RefineParams&) = default;
 };
 
-/// A space of codes that stand for rows of element_type.
+namespace detail {
+
+template <class S>
+struct CodecParams {
+    using type = NoParams;
+};
+template <class S>
+    requires Params<typename S::codec_params>
+struct CodecParams<S> {
+    using type = typename S::codec_params;
+};
+
+}  // namespace detail
+
+/// What a codec is trained with, beside a seed; none for most.
+template <class S>
+using codec_params_of = typename detail::CodecParams<S>::type;
+
+/// A space of codes that stand for rows of element_type: S::train_and_encode(rows, executor, seed, progress), with S::codec_params behind the rows
+/// where it has such.
 template <class S>
 concept CodecSpace = Space<S> && Element<typename S::element_type> && Metric<typename S::metric_type> &&
-                     requires(MatrixView<const typename S::element_type> rows, Executor& executor, const Progress& progress) {
+                     (requires(MatrixView<const typename S::element_type> rows, Executor& executor, const Progress& progress) {
                          { S::train_and_encode(rows, executor, std::uint64_t{}, progress) } -> std::same_as<S>;
-                     };
+                     } || requires(MatrixView<const typename S::element_type> rows, const typename S::codec_params& params, Executor& executor,
+                                   const Progress& progress) {
+                         { S::train_and_encode(rows, params, executor, std::uint64_t{}, progress) } -> std::same_as<S>;
+                     });
+
+/// Trains a codec on rows and encodes them.
+template <CodecSpace S>
+S encode_rows(MatrixView<const typename S::element_type> rows, [[maybe_unused]] const codec_params_of<S>& params, std::uint64_t seed,
+              Executor& executor, const Progress& progress) {
+    if constexpr (requires { typename S::codec_params; }) return S::train_and_encode(rows, params, executor, seed, progress);
+    else return S::train_and_encode(rows, executor, seed, progress);
+}
 
 template <Index I>
     requires CodecSpace<typename I::space_type>
@@ -81,16 +111,13 @@ public:
     };
 
     /// The rows and an index over their codes, slot for slot. Throws Error{dimension_mismatch}.
-    Refine(space_type space, I inner) : space_(std::move(space)), inner_(std::move(inner)) {
-        if (space_.size() != inner_.space().size() || space_.dim() != inner_.space().dim())
-            fail(ErrorCode::dimension_mismatch, "expected codes of ", space_.size(), " rows of ", space_.dim(), " elements, got ",
-                 inner_.space().size(), " of ", inner_.space().dim());
-    }
+    Refine(space_type space, I inner) : Refine(std::move(space), std::move(inner), Unchecked{}) { check(); }
 
     /// Trains a codec on the rows and builds the inner index over their codes; a graph with exact_links over the rows.
     static Refine build(space_type space, const build_params& params = {}, std::uint64_t seed = 0,
-                        Executor& executor = inline_executor(), const Progress& progress = {}) {
-        Codes codes = Codes::train_and_encode(space.rows().view(), executor, seed, progress);
+                        Executor& executor = inline_executor(), const Progress& progress = {},
+                        const codec_params_of<Codes>& codec = {}) {
+        Codes codes = encode_rows<Codes>(space.rows().view(), codec, seed, executor, progress);
         if constexpr (requires { params.exact_links; }) {
             if (params.exact_links) {
                 using Exact = typename I::template over<space_type>;
@@ -100,8 +127,13 @@ public:
                 return Refine(std::move(space), I::adopt(std::move(codes), std::move(built), params));
             }
         }
-        I inner = I::build(std::move(codes), params, seed, executor, progress);
-        return Refine(std::move(space), std::move(inner));
+        Refine index(std::move(space), I::build(std::move(codes), params, seed, executor, progress), Unchecked{});
+        if constexpr (ReordersRows<I>) {
+            index.order_ = index.inner_.take_order();
+            if (!index.order_.empty()) index.space_ = index.space_.reordered(index.order_, executor);
+        }
+        index.check();
+        return index;
     }
 
     const space_type& space() const noexcept { return space_; }
@@ -113,6 +145,13 @@ public:
         return inner_.is_vacant(slot);
     }
     const build_params& params() const noexcept { return inner_.params(); }
+
+    /// The inner index's order, in which the exact rows stand too.
+    std::vector<Slot> take_order() noexcept
+        requires ReordersRows<I>
+    {
+        return std::exchange(order_, {});
+    }
 
     /// "l2/sq8, refine f32": what a spec says after "over".
     static std::string over_label() {
@@ -169,6 +208,7 @@ public:
     std::vector<Slot> insert(rows_view rows, Executor& executor = inline_executor(), const Progress& progress = {})
         requires Insertable<I>
     {
+        if constexpr (ScattersRows<I>) return insert_scattered(rows, executor, progress);
         // First at the end, where they can be taken back; then to where the inner index put them, which cannot fail.
         const std::size_t before = space_.size();
         space_.append(rows);
@@ -183,6 +223,12 @@ public:
             if (slots[i] != before + i) space_.move_row(static_cast<Slot>(before + i), slots[i]);
         space_.truncate(inner_.space().size());
         return slots;
+    }
+    /// At most so many slots when so many rows more are in.
+    std::size_t slots_after(std::size_t rows) const noexcept
+        requires ScattersRows<I>
+    {
+        return inner_.slots_after(rows);
     }
 
     void own_rows()
@@ -214,6 +260,7 @@ public:
         requires requires(I& inner) { inner.remove(slots, executor, progress); }
     {
         inner_.remove(slots, executor, progress);
+        order_.clear();
     }
 
     /// Gives vacant slots back. Returns new slot -> old slot. The live rows are copied, into memory that is asked for
@@ -221,18 +268,19 @@ public:
     std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& progress = {})
         requires requires(I& inner) { inner.compact(executor, progress); }
     {
-        using Factor = typename space_type::factor_type;
-        Rows<T> rows(space_.dim());
-        Rows<Factor> factors(1);
-        rows.reserve(size());
-        if constexpr (space_type::keeps_factors) factors.reserve(size());
-        std::vector<Slot> old_of = inner_.compact(executor, progress);
-        for (const Slot old : old_of) {
-            rows.append(space_.rows().view()[old]);
-            if constexpr (space_type::keeps_factors) factors.append(space_.factors().view()[old]);
-        }
-        space_ = space_type(std::move(rows), space_.metric(), std::move(factors));
-        return old_of;
+        return follow(kith::compact_slots(inner_), [&] { return inner_.compact(executor, progress); });
+    }
+    std::size_t compact_slots() const noexcept { return kith::compact_slots(inner_); }
+
+    std::vector<Slot> rebalance(Executor& executor = inline_executor(), const Progress& progress = {})
+        requires Rebalanceable<I>
+    {
+        return follow(rebalance_slots(), [&] { return inner_.rebalance(executor, progress); });
+    }
+    std::size_t rebalance_slots() const noexcept
+        requires Rebalanceable<I>
+    {
+        return inner_.rebalance_slots();
     }
 
     void save(SectionWriter& writer) const
@@ -261,6 +309,48 @@ public:
     }
 
 private:
+    struct Unchecked {};
+    Refine(space_type space, I inner, Unchecked) : space_(std::move(space)), inner_(std::move(inner)) {}
+
+    void check() const {
+        if (space_.size() != inner_.space().size() || space_.dim() != inner_.space().dim())
+            fail(ErrorCode::dimension_mismatch, "expected codes of ", space_.size(), " rows of ", space_.dim(), " elements, got ",
+                 inner_.space().size(), " of ", inner_.space().dim());
+    }
+
+    /// Where new rows may get any slots, with vacant ones between them: memory for as many as there can be comes first.
+    std::vector<Slot> insert_scattered(rows_view rows, Executor& executor, const Progress& progress)
+        requires ScattersRows<I>
+    {
+        space_.own_rows();
+        const std::size_t most = inner_.slots_after(rows.rows());
+        if (most > space_.rows().capacity()) space_.reserve(std::max(most, space_.size() + space_.size() / 2));
+        std::vector<Slot> slots = inner_.insert(rows, executor, progress);
+        while (space_.size() < inner_.space().size()) space_.append(rows.slice(0, 1));
+        for (std::size_t i = 0; i < slots.size(); ++i) space_.overwrite(slots[i], rows[i]);
+        order_.clear();
+        return slots;
+    }
+
+    /// Brings the exact rows to where change() brings the inner index's, at most to so many slots.
+    template <class Change>
+    std::vector<Slot> follow(std::size_t most, Change change) {
+        using Factor = typename space_type::factor_type;
+        Rows<T> rows(space_.dim());
+        Rows<Factor> factors(1);
+        rows.reserve(most);
+        if constexpr (space_type::keeps_factors) factors.reserve(most);
+        std::vector<Slot> old_of = change();
+        order_.clear();
+        for (const Slot old : old_of) {
+            const Slot from = old == invalid_slot ? 0 : old;  // a slot that stays vacant holds what it may
+            rows.append(space_.rows().view()[from]);
+            if constexpr (space_type::keeps_factors) factors.append(space_.factors().view()[from]);
+        }
+        space_ = space_type(std::move(rows), space_.metric(), std::move(factors));
+        return old_of;
+    }
+
     /// ceil(count * refine), at most all rows.
     std::size_t times(std::size_t count, float refine) const noexcept {
         const double wanted = std::ceil(static_cast<double>(count) * static_cast<double>(refine));
@@ -295,6 +385,7 @@ private:
 
     space_type space_;
     I inner_;
+    std::vector<Slot> order_;  // what take_order() gives
 };
 
 }  // namespace kith

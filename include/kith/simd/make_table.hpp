@@ -11,6 +11,7 @@
 #include "kith/simd/integer_kernels.hpp"
 #include "kith/simd/nearest_kernels.hpp"
 #include "kith/simd/pool_kernels.hpp"
+#include "kith/simd/product_kernels.hpp"
 #include "kith/simd/table.hpp"
 #include "kith/simd/tile.hpp"
 
@@ -47,10 +48,13 @@ constexpr KernelTable make_table() noexcept {
     t.tile_i8 = integer_tile<Arch, int8_t>();
     t.tile_u8 = integer_tile<Arch, uint8_t>();
 
+    t.estimate32 = &BlockKernels<Arch>::estimate32;
+    t.scan32 = &BlockKernels<Arch>::scan32;
+    t.gather32 = &BlockKernels<Arch>::gather32;
+    t.product = product_kernels<Arch>();
+
     t.nearest_f32 = nearest_tile<Arch>();
     t.add_rows_f32 = &SumRows<Arch>::add;
-
-    t.estimate32 = &BlockEstimate<Arch>::estimate32;
 
     t.merge_i32 = &PoolMerge<Arch, std::int32_t>::merge;
     t.merge_f32 = &PoolMerge<Arch, float>::merge;

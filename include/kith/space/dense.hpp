@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "kith/core/error.hpp"
+#include "kith/core/executor.hpp"
 #include "kith/core/matrix.hpp"
 #include "kith/core/prefetch.hpp"
 #include "kith/core/progress.hpp"
@@ -272,6 +273,18 @@ public:
         } else {
             rows_.overwrite(slot, row);
         }
+    }
+
+    DenseSpace reordered(std::span<const Slot> old_of, Executor& executor = inline_executor()) const {
+        Rows<factor_type> factors(1);
+        if constexpr (keeps_factors) factors = factors_.selected(old_of, executor);
+        return DenseSpace(rows_.selected(old_of, executor), metric_, std::move(factors));
+    }
+
+    /// Makes room for `size` rows in all; until there are as many, appending cannot run out of memory.
+    void reserve(std::size_t size) {
+        rows_.reserve(size);
+        if constexpr (keeps_factors) factors_.reserve(size);
     }
 
     void truncate(std::size_t size) {

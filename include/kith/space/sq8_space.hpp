@@ -231,6 +231,12 @@ public:
         if constexpr (is_ip) dots_.overwrite(to, dots_.view()[from]);
     }
 
+    Sq8Space reordered(std::span<const Slot> old_of, Executor& executor = inline_executor()) const {
+        Rows<float> dots(1);
+        if constexpr (is_ip) dots = dots_.selected(old_of, executor);
+        return Sq8Space(codec_, codes_.reordered(old_of, executor), std::move(dots));
+    }
+
     void truncate(std::size_t size) {
         codes_.truncate(size);
         if constexpr (is_ip) dots_.truncate(std::min(size, dots_.rows()));

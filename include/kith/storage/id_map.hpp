@@ -39,6 +39,12 @@ public:
     IdMap() = default;
     /// Slot i has id i.
     explicit IdMap(std::size_t size) { append(size); }
+    /// The id of each slot, invalid_id for vacant ones.
+    static IdMap of_slots(std::span<const Id> ids) {
+        IdMap map;
+        map.take(ids);
+        return map;
+    }
 
     /// Slots that have an id.
     std::size_t size() const noexcept { return live_; }
@@ -135,9 +141,10 @@ public:
         if (needed == Form::hashed) reserve_table(live_ + ids.size());
     }
 
-    /// The same for vacate(), also when assign() of `more` ids comes behind it.
-    void reserve_vacancies(std::size_t more = 0) {
-        reserve_ids(std::max(slots_, live_ + more));
+    /// The same for vacate(), also when assign() of `more` ids comes behind it, to slots anywhere
+    /// below `slots` where that is given.
+    void reserve_vacancies(std::size_t more = 0, std::size_t slots = 0) {
+        reserve_ids(std::max({slots_, live_ + more, slots}));
         reserve_table(live_ + more);
     }
 
@@ -175,30 +182,30 @@ public:
         slots_ = count;
     }
 
-    /// Memory for compact().
-    std::vector<Id> room_for_compact() const {
+    /// Memory for compact(), to so many slots where some stay vacant.
+    std::vector<Id> room_for_compact(std::size_t slots = 0) const {
         std::vector<Id> room;
-        room.reserve(live_);
+        room.reserve(std::max(slots, live_));
         return room;
     }
 
-    /// Slot i becomes what old_of[i] was; old_of names all size() slots that are not vacant. `room`
-    /// is of room_for_compact(): with it, and where slots are vacant, this cannot fail. O(n).
+    /// Slot i becomes what old_of[i] was, or vacant where that is invalid_slot; old_of names all
+    /// size() slots that are not vacant. `room` is of room_for_compact(): with it, and where slots
+    /// are vacant or reserve_vacancies() was called, this cannot fail. O(n).
     void compact(std::span<const Slot> old_of, std::vector<Id> room) {
-        for (const Slot old : old_of) room.push_back(id(old));
+        for (const Slot old : old_of) room.push_back(old == invalid_slot ? invalid_id : id(old));
         ids_ = std::move(room);
         slots_ = ids_.size();
-        live_ = slots_;
+        form_ = Form::hashed;
         if (equals_identity()) {
             ids_ = std::vector<Id>();
             table_ = std::vector<Slot>();
             form_ = Form::identity;
-        } else if (std::is_sorted(ids_.begin(), ids_.end())) {
+        } else if (!has_vacant() && std::is_sorted(ids_.begin(), ids_.end())) {
             table_ = std::vector<Slot>();
             form_ = Form::ascending;
         } else {
             reserve_table(live_);
-            form_ = Form::hashed;
             rehash();
         }
     }

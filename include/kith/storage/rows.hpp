@@ -22,6 +22,7 @@
 
 #include "kith/core/buffer.hpp"
 #include "kith/core/error.hpp"
+#include "kith/core/executor.hpp"
 #include "kith/core/matrix.hpp"
 #include "kith/core/types.hpp"
 
@@ -89,6 +90,19 @@ public:
     /// Rows that fit before the next allocation.
     std::size_t capacity() const noexcept {
         return is_borrowed() || stride_ == 0 ? rows_ : buffer_.size() / stride_;
+    }
+
+    /// Rows of their own: row i is row slots[i] of these, zeros where that is invalid_slot.
+    Rows selected(std::span<const Slot> slots, Executor& executor = inline_executor()) const {
+        Rows rows(cols_, options_);
+        rows.reserve(slots.size());
+        rows.rows_ = slots.size();
+        executor.run(slots.size(), 1024, [&](std::size_t begin, std::size_t end, std::size_t) {
+            for (std::size_t i = begin; i < end; ++i)
+                if (slots[i] != invalid_slot)
+                    std::memcpy(rows.own_row(static_cast<Slot>(i)), row(slots[i]), cols_ * sizeof(T));
+        });
+        return rows;
     }
 
     /// Makes room for `count` rows in all; copies foreign rows.
