@@ -64,7 +64,7 @@ bool same(const RangeResults& a, const RangeResults& b) {
 template <class Check>
 void for_each_metric(Check check) {
     const auto one = [&]<class I>(I*) {
-        INFO(I::over_label());
+        INFO(I::file_label());
         check(static_cast<I*>(nullptr));
     };
     one(static_cast<FlatSq8<L2, float>*>(nullptr));
@@ -210,7 +210,7 @@ TEST_CASE("parameters: the inner index's and one more", "[refine]") {
     check_error(ErrorCode::invalid_argument, {"refine", "1", "0.5"}, [] { parse_params<P>({{"refine", 0.5}}, "hnsw"); });
     check_error(ErrorCode::invalid_argument, {"factor", "ef, refine"}, [] { parse_params<P>({{"factor", 2.0}}, "hnsw"); });
     CHECK(known_params<FlatSq8<L2, float>::search_params>() == "refine");
-    CHECK(HnswSq8<Cosine, Half>::over_label() == "cosine/sq8, refine f16");
+    CHECK(HnswSq8<Cosine, Half>::file_label() == "cosine/sq8+f16");
 }
 
 TEST_CASE("rows and codes that do not belong together are refused", "[refine]") {

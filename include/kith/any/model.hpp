@@ -18,6 +18,7 @@
 #include "kith/any/any_index.hpp"
 #include "kith/core/buffer.hpp"
 #include "kith/index/keyed.hpp"
+#include "kith/index/refine.hpp"
 #include "kith/storage/rows.hpp"
 
 namespace kith::detail {
@@ -100,8 +101,8 @@ public:
 
     std::string spec() const override {
         const std::string params = to_string(keyed_.index().params());
-        std::string over = space().label();
-        if constexpr (requires { I::over_label(); }) over = I::over_label();
+        std::string over = codec_label(space());
+        if constexpr (requires { keyed_.index().over_label(); }) over = keyed_.index().over_label();
         return std::string(I::kind) + (params.empty() ? "" : "(" + params + ")") + " over " + over;
     }
 

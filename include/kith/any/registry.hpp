@@ -24,6 +24,7 @@
 #include "kith/index/ivf.hpp"
 #include "kith/index/refine.hpp"
 #include "kith/index/vamana.hpp"
+#include "kith/space/pq_space.hpp"
 #include "kith/space/sq8_space.hpp"
 
 namespace kith {
@@ -54,7 +55,8 @@ struct Concat<TypeList<A...>, TypeList<B...>, Rest...> : Concat<TypeList<A..., B
 // For builds that want every structure but not every row type, as instrumented ones do.
 using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>,
                         DenseSpace<Cosine, std::int8_t>, DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>>;
-using CodecSpaces = TypeList<Sq8Space<L2, float>>;
+using Sq8Spaces = TypeList<Sq8Space<L2, float>>;
+using PqSpaces = TypeList<PqSpace<L2, float>>;
 
 #else
 
@@ -68,9 +70,12 @@ using Spaces = Concat<DenseSpacesOf<float>, DenseSpacesOf<Half>, DenseSpacesOf<B
 
 template <class T>
 using Sq8SpacesOf = TypeList<Sq8Space<L2, T>, Sq8Space<InnerProduct, T>, Sq8Space<Cosine, T>>;
-using CodecSpaces = Concat<Sq8SpacesOf<float>, Sq8SpacesOf<Half>>::type;
+using Sq8Spaces = Concat<Sq8SpacesOf<float>, Sq8SpacesOf<Half>>::type;
+using PqSpaces = TypeList<PqSpace<L2, float>, PqSpace<InnerProduct, float>, PqSpace<Cosine, float>>;
 
 #endif
+
+using CodecSpaces = Concat<Sq8Spaces, PqSpaces>::type;
 
 /// An index template as a value.
 template <template <class> class I>
@@ -95,6 +100,8 @@ template <class C, class S>
 inline constexpr bool offered = true;
 template <class S>
 inline constexpr bool offered<Structure<Ivf>, S> = contains<IvfSpaces, S>;
+template <class S>
+inline constexpr bool offered<Structure<Vamana>, S> = !contains<PqSpaces, S>;
 
 template <class I>
 struct Plain { using type = I; };
@@ -121,26 +128,39 @@ inline void add_once(std::vector<std::string>& names, std::string name) {
     names.push_back(std::move(name));
 }
 
-/// The rows themselves, or codes of them.
-template <class S>
-S space_of(MatrixView<const typename S::element_type> rows, const BuildOptions& options, Executor& executor) {
+/// The codes that an index searches, or its rows.
+template <class I>
+struct CodesOf { using type = typename I::space_type; };
+template <class I>
+    requires requires { typename I::inner_type; }
+struct CodesOf<I> { using type = typename I::inner_type::space_type; };
+
+template <class I>
+I build_index(MatrixView<const typename I::space_type::element_type> rows, const typename I::build_params& params,
+              const codec_params_of<typename CodesOf<I>::type>& codec, const BuildOptions& options, Executor& executor) {
+    using S = typename I::space_type;
     using T = typename S::element_type;
-    if constexpr (CodecSpace<S>) return S::train_and_encode(rows, executor, options.seed, options.progress);
-    else return S(options.copy ? Rows<T>::copy(rows) : Rows<T>::borrow(rows, options.keep_alive));
+    if constexpr (CodecSpace<S>) {
+        return I::build(encode_rows<S>(rows, codec, options.seed, executor, options.progress), params, options.seed, executor, options.progress);
+    } else {
+        const bool copy = options.copy && !ReordersRows<I>;  // which copies all rows anyway
+        S space(copy ? Rows<T>::copy(rows) : Rows<T>::borrow(rows, options.keep_alive));
+        if constexpr (requires { typename I::inner_type; }) return I::build(std::move(space), params, options.seed, executor, options.progress, codec);
+        else return I::build(std::move(space), params, options.seed, executor, options.progress);
+    }
 }
 
 template <class I>
 std::unique_ptr<AnyModel> build_model(AnyMatrix matrix, const Spec& spec, const BuildOptions& options, Executor& executor) {
-    using S = typename I::space_type;
-    using T = typename S::element_type;
+    using T = typename I::space_type::element_type;
+    const OverSpec over = parse_over(spec.over);
     const auto params = parse_params<typename I::build_params>(spec.params, I::kind);
+    const auto codec = parse_params<codec_params_of<typename CodesOf<I>::type>>(over.params, over.codec.empty() ? "rows as they are" : over.codec);
     const auto rows = typed<T>(matrix, "rows");
     if (options.not_finite == NotFinite::reject) require_finite(rows, "row");
     if (!options.ids.empty() && options.ids.size() != rows.rows())
         fail(ErrorCode::dimension_mismatch, "expected ", rows.rows(), " ids, one for each row, got ", options.ids.size());
-    BuildOptions how = options;
-    if (ReordersRows<I>) how.copy = false;  // it copies all rows anyway
-    I index = I::build(space_of<S>(rows, how, executor), params, options.seed, executor, options.progress);
+    I index = build_index<I>(rows, params, codec, options, executor);
     if (options.ids.empty()) return std::make_unique<IndexModel<I>>(Keyed<I>(std::move(index)));
     return std::make_unique<IndexModel<I>>(Keyed<I>(std::move(index), options.ids));
 }
@@ -174,6 +194,10 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_MODEL(PREFIX, Refine<Hnsw<__VA_ARGS__>>)     \
     KITH_MODEL(PREFIX, Refine<Vamana<__VA_ARGS__>>)
 
+#define KITH_PQ_SPACE_MODELS(PREFIX, ...)          \
+    KITH_REFINED_MODELS(PREFIX, Flat, __VA_ARGS__) \
+    KITH_REFINED_MODELS(PREFIX, Hnsw, __VA_ARGS__)
+
 /// What each file of any/models compiles.
 #if defined(KITH_FEW_SPACES)
 #define KITH_F32_MODELS(PREFIX)                          \
@@ -195,6 +219,7 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, std::uint8_t>>)      \
     KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
 #define KITH_IVF_SQ8_MODELS(PREFIX) KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)
+#define KITH_PQ_MODELS(PREFIX) KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)
 #else
 #define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)
 #define KITH_F16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, Half)
@@ -222,6 +247,10 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)             \
     KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<InnerProduct, float>)   \
     KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<Cosine, float>)
+#define KITH_PQ_MODELS(PREFIX)                                   \
+    KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)             \
+    KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<InnerProduct, float>)   \
+    KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<Cosine, float>)
 #endif
 
 #if defined(KITH_COMPILED_MODELS)
@@ -235,6 +264,7 @@ KITH_SQ8_F32_MODELS(extern)
 KITH_SQ8_F16_MODELS(extern)
 KITH_IVF_MODELS(extern)
 KITH_IVF_SQ8_MODELS(extern)
+KITH_PQ_MODELS(extern)
 #endif
 
 /// Calls visit(Type<I>{}) for the index type of this kind over these rows (rows_label); false where there is none.
@@ -325,16 +355,32 @@ inline std::vector<std::string> known_codecs() {
     return names;
 }
 
+namespace detail {
+
+/// "pq(m=16)" is short for "flat over pq(m=16)".
+inline Spec without_short_forms(Spec spec, std::string_view text) {
+    if (spec.kind != "pq") return spec;
+    if (!spec.over.empty())
+        fail(ErrorCode::invalid_argument, "spec '", text, "': pq is short for flat over pq(...), over nothing else");
+    std::string params;
+    for (const auto& [name, value] : spec.params) params += (params.empty() ? "" : ",") + name + "=" + param_text(value);
+    spec.over = params.empty() ? "pq" : "pq(" + params + ")";
+    spec.kind = "flat";
+    spec.params.clear();
+    return spec;
+}
+
+}  // namespace detail
+
 inline AnyIndex AnyIndex::build(std::string_view text, AnyMatrix rows, const BuildOptions& options, Executor& executor) {
-    const Spec spec = parse_spec(text);
+    const Spec spec = detail::without_short_forms(parse_spec(text), text);
+    const OverSpec over = parse_over(spec.over);
     const std::string element(name(rows.type));
-    const std::size_t slash = spec.over.find('/');
-    std::string codec = slash == std::string::npos ? spec.over : spec.over.substr(slash + 1);
-    std::string metric = slash == std::string::npos ? "" : spec.over.substr(0, slash);
+    const std::string codec = over.codec.empty() ? element : over.codec;
+    std::string metric = over.metric;
     if (!metric.empty() && !options.metric.empty() && metric != options.metric)
         fail(ErrorCode::invalid_argument, "spec '", text, "' says metric ", metric, ", the argument says ", options.metric);
     if (metric.empty()) metric = options.metric.empty() ? "l2" : options.metric;
-    if (codec.empty()) codec = element;
     const auto is_element = [](std::string_view word) {
         for (const auto type : {ElementType::f32, ElementType::f16, ElementType::bf16, ElementType::i8, ElementType::u8, ElementType::b1})
             if (word == name(type)) return true;

@@ -108,6 +108,25 @@ private:
 /// Throws Error{invalid_argument} that says where the text stops making sense.
 inline Spec parse_spec(std::string_view text) { return detail::SpecParser(text).parse(); }
 
+/// What a spec says after "over", taken apart: "l2/pq(m=32)". Empty words where it says nothing.
+struct OverSpec {
+    std::string metric;
+    std::string codec;
+    ParamMap params;
+};
+
+/// Throws Error{invalid_argument} for parameters that cannot be read.
+inline OverSpec parse_over(std::string_view over) {
+    OverSpec parsed;
+    const std::size_t open = over.find('(');
+    if (open != std::string_view::npos) parsed.params = parse_param_list(over.substr(open + 1, over.size() - open - 2), "a codec");
+    const std::string_view label = over.substr(0, open);
+    const std::size_t slash = label.find('/');
+    if (slash != std::string_view::npos) parsed.metric = label.substr(0, slash);
+    parsed.codec = slash == std::string_view::npos ? label : label.substr(slash + 1);
+    return parsed;
+}
+
 /// parse_spec(to_string(spec)) == spec.
 inline std::string to_string(const Spec& spec) {
     std::string text = spec.kind;

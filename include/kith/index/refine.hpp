@@ -83,6 +83,13 @@ S encode_rows(MatrixView<const typename S::element_type> rows, [[maybe_unused]] 
     else return S::train_and_encode(rows, executor, seed, progress);
 }
 
+/// "l2/sq8", "l2/pq(m=16,bits=8,opq=false)": what a spec says of a space.
+template <Space S>
+std::string codec_label(const S& space) {
+    if constexpr (requires { typename S::codec_params; }) return space.label() + "(" + to_string(space.params()) + ")";
+    else return space.label();
+}
+
 template <Index I>
     requires CodecSpace<typename I::space_type>
 class Refine {
@@ -154,9 +161,7 @@ public:
     }
 
     /// "l2/sq8, refine f32": what a spec says after "over".
-    static std::string over_label() {
-        return Codes::type_label() + ", refine " + std::string(name(element_traits<T>::type));
-    }
+    std::string over_label() const { return codec_label(inner_.space()) + ", refine " + std::string(name(element_traits<T>::type)); }
 
     static std::string file_label() { return Codes::type_label() + "+" + std::string(name(element_traits<T>::type)); }
 
