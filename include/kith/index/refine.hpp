@@ -13,6 +13,8 @@
 // Ties at the edge of the candidates are broken by the codes' order and slot, so a row of equal distance may be left
 // out there.
 //
+// A batch goes through the inner index as a batch, where that has a plan of its own for such (Flat over codes), with the results of single queries.
+//
 // space() is the exact one: what a user sees, and what ids and filters speak of. Slots are the same in both. Cost:
 // the inner search for refine k, and refine k rows. Memory: both.
 #pragma once
@@ -105,6 +107,10 @@ public:
     using build_params = typename I::build_params;
     using search_params = RefineParams<typename I::search_params>;
     using rows_view = typename space_type::rows_view;
+    static constexpr std::size_t min_block = [] {
+        if constexpr (BlockSearchable<I>) return std::size_t{I::min_block};
+        else return std::size_t{1};
+    }();
 
     static_assert(std::same_as<typename Codes::query_type, typename space_type::query_type>);
 
@@ -115,6 +121,7 @@ public:
         AlignedBuffer<Hit<CodeDistance>> hits;
         AlignedBuffer<Slot> slots;
         AlignedBuffer<typename space_type::distance_type> distances;
+        std::vector<TopK<CodeDistance>> nearest;  // of a batch
     };
 
     /// The rows and an index over their codes, slot for slot. Throws Error{dimension_mismatch}.
@@ -204,6 +211,45 @@ public:
                     break;
                 }
                 wanted = std::min(size(), std::max(4 * wanted, enough));
+            }
+        }
+        return stats;
+    }
+
+    /// The inner index's own plan for batches, for as many queries at a time as have room for their candidates. nearest[i] collects for queries[i];
+    /// `filters`: none, one for all queries, or one for each.
+    SearchStats search_block(MatrixView<const query_of<I>> queries, const search_params& params, std::span<const BitsetFilter> filters,
+                             scratch_type& scratch, std::span<TopK<typename space_type::distance_type>> nearest) const
+        requires BlockSearchable<I>
+    {
+        constexpr std::size_t room = (std::size_t{32} << 20) / sizeof(Hit<CodeDistance>);
+        SearchStats stats;
+        for (std::size_t at = 0, count; at < queries.rows() && size() > 0; at += count) {
+            std::size_t hits = 0;
+            for (count = 0; at + count < queries.rows() && (count == 0 || hits < room); ++count)
+                hits += times(nearest[at + count].capacity(), params.refine);
+            const auto some = filters.size() > 1 ? filters.subspan(at, count) : filters;
+            if (count < min_block) {
+                for (std::size_t i = 0; i < count; ++i) {
+                    if (some.empty()) stats += search(queries[at + i], params, AllowAll{}, scratch, nearest[at + i]);
+                    else stats += search(queries[at + i], params, some[some.size() == 1 ? 0 : i], scratch, nearest[at + i]);
+                }
+                continue;
+            }
+            scratch.hits.reserve_discarding(hits);
+            scratch.nearest.clear();
+            Hit<CodeDistance>* storage = scratch.hits.data();
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::size_t wanted = times(nearest[at + i].capacity(), params.refine);
+                scratch.nearest.emplace_back(std::span(storage, wanted));
+                storage += wanted;
+            }
+            stats += inner_.search_block(queries.slice(at, count), static_cast<const typename I::search_params&>(params), some, scratch.inner,
+                                         std::span(scratch.nearest));
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::size_t found = take(scratch.nearest[i], scratch);
+                score(bind_query(space_, queries[at + i], scratch.scorer), found, scratch, stats);
+                offer(found, scratch, nearest[at + i]);
             }
         }
         return stats;
@@ -369,6 +415,11 @@ private:
         scratch.hits.reserve_discarding(wanted);
         TopK<CodeDistance> nearest(std::span(scratch.hits.data(), wanted));
         stats += inner_.search(query, static_cast<const typename I::search_params&>(params), filter, scratch.inner, nearest);
+        return take(nearest, scratch);
+    }
+
+    /// The hits' slots into scratch.slots, nearest first.
+    static std::size_t take(TopK<CodeDistance>& nearest, scratch_type& scratch) {
         const auto hits = nearest.sorted();
         scratch.slots.reserve_discarding(hits.size());
         for (std::size_t i = 0; i < hits.size(); ++i) scratch.slots[i] = hits[i].slot;

@@ -74,6 +74,24 @@ public:
         executor.run(rows.rows(), 64, [&](std::size_t begin, std::size_t end, std::size_t) { apply_rows(rows.slice(begin, end - begin), out + begin * dim_); });
     }
 
+    /// Whether vectors come back from it: a few random ones, as what is no rotation loses nearly all. O(d^2).
+    bool is_orthogonal() const {
+        std::vector<float> x(dim_), y(dim_), z(dim_);
+        for (std::uint64_t trial = 0; trial < 4; ++trial) {
+            double squares = 0, error = 0;
+            for (std::size_t i = 0; i < dim_; ++i) x[i] = static_cast<float>(Random(trial).normal(i));
+            apply(x.data(), y.data());
+            apply_inverse(y.data(), z.data());
+            for (std::size_t i = 0; i < dim_; ++i) {
+                const double off = static_cast<double>(x[i]) - static_cast<double>(z[i]);
+                squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+                error += off * off;
+            }
+            if (!(error <= 1e-8 * squares)) return false;
+        }
+        return true;
+    }
+
 private:
     static std::vector<float> identity(std::size_t dim) {
         std::vector<float> matrix(dim * dim, 0.0f);

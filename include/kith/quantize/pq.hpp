@@ -171,17 +171,46 @@ public:
         return rows.rows() == 0 ? 0 : sum / static_cast<double>(rows.rows());
     }
 
+    /// The same codec with one of every set of centroids that are so close together that rounding, relative to the largest rows that are coded, might
+    /// take one for the other: copies of the first one, which no row gets. O(4^bits d).
+    PqCodec without_twins() const {
+        double largest = 0;
+        for (std::size_t j = 0; j < m_; ++j) {
+            double most = 0;
+            for (std::size_t c = 0; c < centroids(); ++c) most = std::max(most, squared_distance(centroid(j, c), nullptr, length(j)));
+            largest += most;
+        }
+        std::vector<float> books(by_centroid_);
+        for (std::size_t j = 0; j < m_; ++j) {
+            float* const book = books.data() + first(j) * centroids();
+            const double close = largest * static_cast<double>(length(j)) * 0x1p-36;  // 64 roundings of each element
+            for (std::size_t c = 1; c < centroids(); ++c)
+                for (std::size_t other = 0; other < c; ++other)
+                    if (squared_distance(book + c * length(j), book + other * length(j), length(j)) <= close) {
+                        std::copy_n(book + other * length(j), length(j), book + c * length(j));
+                        break;
+                    }
+        }
+        return PqCodec(dim_, m_, bits_, std::move(books));
+    }
+
     simd::CodebooksRef ref() const noexcept { return {by_dimension_.data(), by_centroid_.data(), dim_, m_, centroids()}; }
 
 private:
+    /// From b, or from zero.
+    static double squared_distance(const float* a, const float* b, std::size_t n) noexcept {
+        double sum = 0;
+        for (std::size_t k = 0; k < n; ++k) {
+            const double difference = static_cast<double>(a[k]) - (b == nullptr ? 0.0 : static_cast<double>(b[k]));
+            sum += difference * difference;
+        }
+        return sum;
+    }
+
     double squared_error(const float* x, std::uint8_t* codes) const noexcept {
         encode(x, codes);
         double sum = 0;
-        for (std::size_t j = 0; j < m_; ++j)
-            for (std::size_t k = 0; k < length(j); ++k) {
-                const double error = static_cast<double>(x[first(j) + k]) - static_cast<double>(centroid(j, codes[j])[k]);
-                sum += error * error;
-            }
+        for (std::size_t j = 0; j < m_; ++j) sum += squared_distance(x + first(j), centroid(j, codes[j]), length(j));
         return sum;
     }
 

@@ -12,8 +12,8 @@
 //
 // With `opq` rows and queries are rotated first (quantize/opq.hpp), which no metric notices.
 //
-// Under cosine a zero row has no direction; it gets the codes of the direction opposite to the mean of the centroids, where it is in nobody's way. From
-// a zero query everything is at distance 1.
+// Under cosine a zero row has no direction; it gets the centroids that are farthest from the mean of their subspace, where it is in nobody's way. From a
+// zero query everything is at distance 1.
 //
 // read_query() gives a decoded row, and a query that is a decoded row to the bit is taken for that row: distance(a, b) is what a scorer bound to row a
 // says of b, and the same as distance(b, a) (SDC). With 4 bits the table of such a query is a row of the codec's own, in bytes of one scale for all.
@@ -248,7 +248,7 @@ public:
         progress.report("validate", 0, size());
         for (std::size_t i = 0; i < codec_.codebooks().size(); ++i)
             if (!std::isfinite(codec_.codebooks()[i])) fail(ErrorCode::corrupt, source, ": section 'pq_codebooks': number ", i, " is ", codec_.codebooks()[i]);
-        if (rotation_ && !is_orthogonal(*rotation_)) fail(ErrorCode::corrupt, source, ": section 'pq_rotation' holds no rotation");
+        if (rotation_ && !rotation_->is_orthogonal()) fail(ErrorCode::corrupt, source, ": section 'pq_rotation' holds no rotation");
         progress.report("validate", size(), size());
     }
 
@@ -288,7 +288,9 @@ private:
             rotation->apply_rows(sample.view(), rotated.data(), executor);
             sample.values = std::move(rotated);
         }
-        PqSpace space(PqCodec::train_on(sample.view(), params, seed, executor, progress).codec, std::move(rotation));
+        PqCodec codec = PqCodec::train_on(sample.view(), params, seed, executor, progress).codec;
+        if (rotation) codec = codec.without_twins();
+        PqSpace space(std::move(codec), std::move(rotation));
         space.params_ = params;
         return space;
     }
@@ -359,19 +361,23 @@ private:
         return PqScorer(codes_, scratch.bytes.data(), {0.0f, distance, 0});
     }
 
+    /// In each subspace the centroid that is farthest from their mean, so that all rows on average are far away.
     void find_nowhere() {
-        std::vector<double> mean(dim(), 0.0);
-        double squares = 0;
-        for (std::size_t j = 0; j < codec_.m(); ++j)
-            for (std::size_t k = 0; k < codec_.length(j); ++k) {
-                double& sum = mean[codec_.first(j) + k];
-                for (std::size_t c = 0; c < codec_.centroids(); ++c) sum += static_cast<double>(codec_.centroid(j, c)[k]);
-                squares += sum * sum;
+        for (std::size_t j = 0; j < codec_.m(); ++j) {
+            std::vector<double> mean(codec_.length(j), 0.0);
+            for (std::size_t c = 0; c < codec_.centroids(); ++c)
+                for (std::size_t k = 0; k < mean.size(); ++k)
+                    mean[k] += static_cast<double>(codec_.centroid(j, c)[k]) / static_cast<double>(codec_.centroids());
+            double farthest = -1;
+            for (std::size_t c = 0; c < codec_.centroids(); ++c) {
+                double squares = 0;
+                for (std::size_t k = 0; k < mean.size(); ++k) squares += std::pow(static_cast<double>(codec_.centroid(j, c)[k]) - mean[k], 2);
+                if (squares > farthest) {
+                    farthest = squares;
+                    nowhere_[j] = static_cast<std::uint8_t>(c);
+                }
             }
-        std::vector<float> opposite(dim());
-        for (std::size_t i = 0; i < dim(); ++i)
-            opposite[i] = static_cast<float>(squares > 0 ? -mean[i] / std::sqrt(squares) : 1 / std::sqrt(static_cast<double>(dim())));
-        codec_.encode(opposite.data(), nowhere_.data());
+        }
     }
 
     /// rows.rows() times m codes.
@@ -413,24 +419,6 @@ private:
             if (error.code() != ErrorCode::invalid_argument && error.code() != ErrorCode::dimension_mismatch) throw;
             fail(ErrorCode::corrupt, reader.name(), ": section 'pq_params': ", error.what());
         }
-    }
-
-    /// Whether vectors come back from a rotation there and back: a few random ones, as what is no rotation loses nearly all.
-    static bool is_orthogonal(const OpqRotation& rotation) {
-        std::vector<float> x(rotation.dim()), y(rotation.dim()), z(rotation.dim());
-        for (std::uint64_t trial = 0; trial < 4; ++trial) {
-            double squares = 0, error = 0;
-            for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(Random(trial).normal(i));
-            rotation.apply(x.data(), y.data());
-            rotation.apply_inverse(y.data(), z.data());
-            for (std::size_t i = 0; i < x.size(); ++i) {
-                const double off = static_cast<double>(x[i]) - static_cast<double>(z[i]);
-                squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-                error += off * off;
-            }
-            if (!(error <= 1e-8 * squares)) return false;
-        }
-        return true;
     }
 
     PqCodec codec_;
