@@ -62,6 +62,7 @@ class Refine {
 
 public:
     static constexpr std::string_view kind = I::kind;
+    static constexpr std::size_t min_block = 4;
 
     using inner_type = I;
     using space_type = DenseSpace<typename Codes::metric_type, T>;
@@ -76,6 +77,7 @@ public:
         typename I::scratch_type inner;
         scorer_scratch_of<space_type> scorer;
         AlignedBuffer<Hit<CodeDistance>> hits;
+        std::vector<TopK<CodeDistance>> candidates;
         AlignedBuffer<Slot> slots;
         AlignedBuffer<typename space_type::distance_type> distances;
     };
@@ -159,6 +161,33 @@ public:
                     break;
                 }
                 wanted = std::min(size(), std::max(4 * wanted, enough));
+            }
+        }
+        return stats;
+    }
+
+    /// nearest[i] collects for queries[i]; as single queries do, where the inner index has a plan of its own for batches.
+    SearchStats search_block(MatrixView<const query_of<I>> queries, const search_params& params, std::span<const BitsetFilter> filters, scratch_type& scratch,
+                             std::span<TopK<typename space_type::distance_type>> nearest) const
+        requires BlockSearchable<I>
+    {
+        constexpr std::size_t heap_bytes = std::size_t{64} << 20;
+        SearchStats stats;
+        std::size_t most = 1;
+        for (const auto& collector : nearest) most = std::max(most, wanted_by(collector, params));
+        const std::size_t step = std::clamp<std::size_t>(heap_bytes / (sizeof(Hit<CodeDistance>) * most), 1, std::max<std::size_t>(queries.rows(), 1));
+        for (std::size_t first = 0; first < queries.rows(); first += step) {
+            const std::size_t count = std::min(step, queries.rows() - first);
+            scratch.hits.reserve_discarding(count * most);
+            scratch.candidates.clear();
+            for (std::size_t j = 0; j < count; ++j)
+                scratch.candidates.emplace_back(std::span(scratch.hits.data() + j * most, wanted_by(nearest[first + j], params)));
+            stats += inner_.search_block(queries.slice(first, count), static_cast<const typename I::search_params&>(params),
+                                         filters.size() > 1 ? filters.subspan(first, count) : filters, scratch.inner, std::span(scratch.candidates));
+            for (std::size_t j = 0; j < count; ++j) {
+                const std::size_t found = take(scratch.candidates[j], scratch);
+                score(bind_query(space_, queries[first + j], scratch.scorer), found, scratch, stats);
+                offer(found, scratch, nearest[first + j]);
             }
         }
         return stats;
@@ -324,10 +353,20 @@ private:
         scratch.hits.reserve_discarding(wanted);
         TopK<CodeDistance> nearest(std::span(scratch.hits.data(), wanted));
         stats += inner_.search(query, static_cast<const typename I::search_params&>(params), filter, scratch.inner, nearest);
+        return take(nearest, scratch);
+    }
+
+    static std::size_t take(TopK<CodeDistance>& nearest, scratch_type& scratch) {
         const auto hits = nearest.sorted();
         scratch.slots.reserve_discarding(hits.size());
         for (std::size_t i = 0; i < hits.size(); ++i) scratch.slots[i] = hits[i].slot;
         return hits.size();
+    }
+
+    /// Candidates for the k nearest.
+    template <Collector C>
+    std::size_t wanted_by(const C& collector, const search_params& params) const noexcept {
+        return collector.capacity() == 0 || size() == 0 ? 0 : times(collector.capacity(), params.refine);
     }
 
     template <class ScorerType>
