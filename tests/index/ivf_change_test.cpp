@@ -337,7 +337,7 @@ TEST_CASE("files that say what cannot be are refused or searched in peace", "[iv
     };
     const std::size_t lists = 7, columns = 9;
     std::vector<float> good(keyed.index().centroids().data(), keyed.index().centroids().data() + lists * columns), nan = good, huge = good;
-    for (std::size_t i = 0; i < nan.size(); i += 4) nan[i] = std::nan("");
+    for (std::size_t i = 0; i < nan.size(); i += 4) nan[i] = std::nanf("");
     for (float& x : huge) x = 3e38f;
     for (const auto& wrong : {Wrong{good, true}, Wrong{nan, true}, Wrong{huge, true}, Wrong{std::vector<float>(64), false}, Wrong{{}, false}}) {
         SectionWriter writer({.kind = "ivf", .space = "ip/f32", .count = keyed.slots(), .dim = 8});
