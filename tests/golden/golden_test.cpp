@@ -92,6 +92,20 @@ AnyIndex build_refined(const Vectors& rows, Executor& executor = inline_executor
     return AnyIndex::build("hnsw(m=6,ef_construction=40) over l2/sq8, refine f32", rows.view(), {.seed = 7}, executor);
 }
 
+/// 60 rows of bytes around five places far apart, with ids, in five lists; three are gone, and two came that make one list longer than its run.
+AnyIndex build_ivf(Executor& executor = inline_executor()) {
+    const auto rows = Vectors::fill(ElementType::u8, nodes, 8, [](std::size_t i) {
+        return static_cast<double>(20 + 50 * (i / 8 % 5) + draw(i + 12000) % 16);
+    });
+    std::vector<Id> ids(nodes);
+    for (std::size_t i = 0; i < nodes; ++i) ids[i] = static_cast<Id>((i * 7 + 3) % nodes * 10);
+    auto index = AnyIndex::build("ivf(nlist=5) over l2/u8", rows.view(), {.seed = 8, .ids = ids}, executor);
+    index.remove(std::vector<Id>{30, 100, 240}, executor);
+    const auto more = Vectors::fill(ElementType::u8, 2, 8, [](std::size_t i) { return static_cast<double>(120 + i); });
+    index.add(more.view(), std::vector<Id>{7, 5}, NotFinite::reject, executor);
+    return index;
+}
+
 struct Expected {
     std::string_view spec;
     std::size_t size;
@@ -206,4 +220,18 @@ TEST_CASE("format 1.0: hnsw over 8-bit codes under l2, refined with f32", "[gold
     loaded.add(rows.row(0));
     CHECK(loaded.search(rows.row(0), 1).ids(0)[0] == 60);
     CHECK_NOTHROW(loaded.validate("changed"));
+}
+
+TEST_CASE("format 1.0: lists over u8 under l2, with ids, vacant slots and a run for rows that came later", "[golden]") {
+    const auto index = build_ivf();
+    check_golden("ivf-l2-u8-v1.0.kith", index, std::vector<float>(8, 130),
+                 {"ivf(nlist=5,iterations=20,sample=128) over l2/u8", 59, 92, {5, 120, 270, 420, 470, 70}, {60, 120, 131, 139, 166, 208}}, {{"nprobe", std::int64_t{2}}});
+    ThreadPool pool(3);
+    CHECK(build_ivf(pool).to_bytes() == index.to_bytes());
+    auto loaded = AnyIndex::load(golden("ivf-l2-u8-v1.0.kith"));
+    CHECK(loaded.contains(5));
+    CHECK_FALSE(loaded.contains(240));
+    loaded.rebalance();
+    CHECK(loaded.slots() == 59);
+    CHECK_NOTHROW(loaded.validate("rebalanced"));
 }

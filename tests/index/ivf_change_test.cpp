@@ -140,6 +140,39 @@ TEST_CASE("codes refined with exact rows: both stay slot for slot", "[ivf]") {
     run(std::type_identity<Refine<Ivf<Sq8Space<Cosine, Half>>>>{});
 }
 
+TEST_CASE("a refined batch finds what its queries find, at the same cost", "[ivf]") {
+    const auto run = []<class S>(S*) {
+        using I = Refine<Ivf<S>>;
+        using T = typename S::element_type;
+        const auto rows = rows_for<S>(1200, 16, 43);
+        const auto queries = clustered<float>(300, 16, 44);
+        Keyed keyed(build<I>(rows, {.nlist = 12}));
+        keyed.remove(std::vector<Id>{1, 2, 3});
+        keyed.add(view_of<T>(rows).slice(0, 40));
+        Bitset half(keyed.slots());
+        for (Slot slot = 0; slot < half.size(); slot += 2) half.set(slot);
+        const std::vector<std::vector<BitsetFilter>> filters{{}, {BitsetFilter(half.view())}, std::vector<BitsetFilter>(300, BitsetFilter(half.view()))};
+        for (const auto& some : filters)
+            for (const std::size_t k : {1, 10, 2000}) {
+                CAPTURE(some.size(), k);
+                RefineParams<IvfSearchParams> params;
+                params.nprobe = 3;
+                const auto batch = keyed.search(view_of<float>(queries), k, params, some);
+                SearchStats stats;
+                for (std::size_t q = 0; q < 300; q += k > 1000 ? 100 : 1) {
+                    const auto one = keyed.search(view_of<float>(queries).slice(q, 1), k, params, some.size() < 2 ? some : std::vector{some[q]});
+                    REQUIRE(std::ranges::equal(one.ids(0), batch.ids(q)));
+                    REQUIRE(std::ranges::equal(one.distances(0), batch.distances(q)));
+                    stats += one.stats;
+                }
+                if (k < 1000) CHECK(stats == batch.stats);
+            }
+    };
+    run(static_cast<Sq8Space<L2, float>*>(nullptr));
+    run(static_cast<Sq8Space<InnerProduct, float>*>(nullptr));
+    run(static_cast<Sq8Space<Cosine, Half>*>(nullptr));
+}
+
 TEST_CASE("ids are the caller's row numbers, or the ids given with them", "[ivf]") {
     const auto check = []<class I>(I*) {
         using S = typename I::space_type;
@@ -304,7 +337,7 @@ TEST_CASE("files that say what cannot be are refused or searched in peace", "[iv
     };
     const std::size_t lists = 7, columns = 9;
     std::vector<float> good(keyed.index().centroids().data(), keyed.index().centroids().data() + lists * columns), nan = good, huge = good;
-    for (std::size_t i = 0; i < nan.size(); i += 4) nan[i] = std::nan("");
+    for (std::size_t i = 0; i < nan.size(); i += 4) nan[i] = std::nanf("");
     for (float& x : huge) x = 3e38f;
     for (const auto& wrong : {Wrong{good, true}, Wrong{nan, true}, Wrong{huge, true}, Wrong{std::vector<float>(64), false}, Wrong{{}, false}}) {
         SectionWriter writer({.kind = "ivf", .space = "ip/f32", .count = keyed.slots(), .dim = 8});

@@ -119,9 +119,9 @@ public:
         typename I::scratch_type inner;
         scorer_scratch_of<space_type> scorer;
         AlignedBuffer<Hit<CodeDistance>> hits;
+        std::vector<TopK<CodeDistance>> candidates;  // of a batch
         AlignedBuffer<Slot> slots;
         AlignedBuffer<typename space_type::distance_type> distances;
-        std::vector<TopK<CodeDistance>> nearest;  // of a batch
     };
 
     /// The rows and an index over their codes, slot for slot. Throws Error{dimension_mismatch}.
@@ -216,40 +216,28 @@ public:
         return stats;
     }
 
-    /// The inner index's own plan for batches, for as many queries at a time as have room for their candidates. nearest[i] collects for queries[i];
-    /// `filters`: none, one for all queries, or one for each.
-    SearchStats search_block(MatrixView<const query_of<I>> queries, const search_params& params, std::span<const BitsetFilter> filters,
-                             scratch_type& scratch, std::span<TopK<typename space_type::distance_type>> nearest) const
+    /// nearest[i] collects for queries[i]; as single queries do, where the inner index has a plan of its own for batches.
+    SearchStats search_block(MatrixView<const query_of<I>> queries, const search_params& params, std::span<const BitsetFilter> filters, scratch_type& scratch,
+                             std::span<TopK<typename space_type::distance_type>> nearest) const
         requires BlockSearchable<I>
     {
-        constexpr std::size_t room = (std::size_t{32} << 20) / sizeof(Hit<CodeDistance>);
+        constexpr std::size_t heap_bytes = std::size_t{64} << 20;
         SearchStats stats;
-        for (std::size_t at = 0, count; at < queries.rows() && size() > 0; at += count) {
-            std::size_t hits = 0;
-            for (count = 0; at + count < queries.rows() && (count == 0 || hits < room); ++count)
-                hits += times(nearest[at + count].capacity(), params.refine);
-            const auto some = filters.size() > 1 ? filters.subspan(at, count) : filters;
-            if (count < min_block) {
-                for (std::size_t i = 0; i < count; ++i) {
-                    if (some.empty()) stats += search(queries[at + i], params, AllowAll{}, scratch, nearest[at + i]);
-                    else stats += search(queries[at + i], params, some[some.size() == 1 ? 0 : i], scratch, nearest[at + i]);
-                }
-                continue;
-            }
-            scratch.hits.reserve_discarding(hits);
-            scratch.nearest.clear();
-            Hit<CodeDistance>* storage = scratch.hits.data();
-            for (std::size_t i = 0; i < count; ++i) {
-                const std::size_t wanted = times(nearest[at + i].capacity(), params.refine);
-                scratch.nearest.emplace_back(std::span(storage, wanted));
-                storage += wanted;
-            }
-            stats += inner_.search_block(queries.slice(at, count), static_cast<const typename I::search_params&>(params), some, scratch.inner,
-                                         std::span(scratch.nearest));
-            for (std::size_t i = 0; i < count; ++i) {
-                const std::size_t found = take(scratch.nearest[i], scratch);
-                score(bind_query(space_, queries[at + i], scratch.scorer), found, scratch, stats);
-                offer(found, scratch, nearest[at + i]);
+        std::size_t most = 1;
+        for (const auto& collector : nearest) most = std::max(most, wanted_by(collector, params));
+        const std::size_t step = std::clamp<std::size_t>(heap_bytes / (sizeof(Hit<CodeDistance>) * most), 1, std::max<std::size_t>(queries.rows(), 1));
+        for (std::size_t first = 0; first < queries.rows(); first += step) {
+            const std::size_t count = std::min(step, queries.rows() - first);
+            scratch.hits.reserve_discarding(count * most);
+            scratch.candidates.clear();
+            for (std::size_t j = 0; j < count; ++j)
+                scratch.candidates.emplace_back(std::span(scratch.hits.data() + j * most, wanted_by(nearest[first + j], params)));
+            stats += inner_.search_block(queries.slice(first, count), static_cast<const typename I::search_params&>(params),
+                                         filters.size() > 1 ? filters.subspan(first, count) : filters, scratch.inner, std::span(scratch.candidates));
+            for (std::size_t j = 0; j < count; ++j) {
+                const std::size_t found = take(scratch.candidates[j], scratch);
+                score(bind_query(space_, queries[first + j], scratch.scorer), found, scratch, stats);
+                offer(found, scratch, nearest[first + j]);
             }
         }
         return stats;
@@ -424,6 +412,12 @@ private:
         scratch.slots.reserve_discarding(hits.size());
         for (std::size_t i = 0; i < hits.size(); ++i) scratch.slots[i] = hits[i].slot;
         return hits.size();
+    }
+
+    /// Candidates for the k nearest.
+    template <Collector C>
+    std::size_t wanted_by(const C& collector, const search_params& params) const noexcept {
+        return collector.capacity() == 0 || size() == 0 ? 0 : times(collector.capacity(), params.refine);
     }
 
     template <class ScorerType>
