@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Estimates of 32 packed vectors: every table against plain loops, to the bit; what counts as a hit; and nothing is
-// read or written outside the arrays.
-#include <sys/mman.h>
-#include <unistd.h>
-
+// Estimates and scans of 32 packed vectors: every table against plain loops, to the bit; what counts as a hit; and
+// nothing is read or written outside the arrays.
 #include <limits>
 
-#include "simd/reference.hpp"
+#include "simd/guarded.hpp"
 
 namespace kith::simd::test {
 namespace {
@@ -76,39 +73,6 @@ void check(const Block& block) {
             if (!same_bits(out[32], -77.0f)) FAIL("wrote past the end");
         }
     });
-}
-
-/// `bytes` accessible bytes, with an inaccessible page on one side.
-class Guarded {
-public:
-    Guarded(std::size_t bytes, bool at_end) {
-        const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-        const std::size_t inner = (bytes + page - 1) / page * page;
-        mapped_ = inner + 2 * page;
-        void* p = ::mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        REQUIRE(p != MAP_FAILED);
-        base_ = static_cast<unsigned char*>(p);
-        REQUIRE(::mprotect(base_ + page, inner, PROT_READ | PROT_WRITE) == 0);
-        data_ = base_ + page + (at_end ? inner - bytes : 0);
-    }
-    Guarded(const Guarded&) = delete;
-    Guarded& operator=(const Guarded&) = delete;
-    ~Guarded() { ::munmap(base_, mapped_); }
-
-    template <class T>
-    T* get() const {
-        return reinterpret_cast<T*>(data_);
-    }
-
-private:
-    unsigned char* base_ = nullptr;
-    unsigned char* data_ = nullptr;
-    std::size_t mapped_ = 0;
-};
-
-template <class T>
-Guarded guarded_for(const std::vector<T>& x, bool at_end) {
-    return Guarded(x.size() * sizeof(T), at_end);
 }
 
 }  // namespace

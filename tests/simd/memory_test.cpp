@@ -85,6 +85,26 @@ void touch_float_tile(const FloatTile& tile, const GuardedPages& pages, std::siz
                                  threshold.data(), hits.data()));
 }
 
+void touch_nearest(const KernelTable& t, const GuardedPages& row_pages,
+                   const GuardedPages& query_pages, std::size_t dim, bool at_end) {
+    constexpr Slot slots[9] = {8, 1, 2, 3, 4, 5, 6, 7, 0};
+    const NearestTile& tile = t.nearest_f32;
+    std::vector<float> panel(tile.lanes * dim), norms(tile.lanes), least(tile.lanes),
+        second(tile.lanes);
+    std::vector<std::uint32_t> number(tile.lanes);
+    std::vector<double> sums(dim);
+    const float* centre = query_pages.place<float>(dim, at_end);
+    for (const std::size_t count : {std::size_t{1}, std::size_t{4}, std::size_t{9}}) {
+        const float* rows = row_pages.place<float>(count * dim, at_end);
+        if (count <= tile.lanes)
+            tile.pack(rows, dim, count, dim, centre, panel.data(), norms.data());
+        const float* bias = query_pages.place<float>(count, at_end);
+        tile.score(panel.data(), dim, rows, dim, count, bias, 0,
+                   {least.data(), second.data(), number.data()});
+    }
+    t.add_rows_f32(row_pages.place<float>(9 * dim, at_end), dim, slots, 9, dim, sums.data());
+}
+
 template <class T>
 T not_finite(bool nan) {
     const float x =
@@ -145,10 +165,13 @@ TEST_CASE("kernels read nothing outside their rows") {
                 touch(t.hamming_b1, rows, query, dim, at_end);
                 touch(t.jaccard_b1, rows, query, dim, at_end);
                 touch_float_tile(t.tile_f32, rows, dim, at_end);
+                touch_nearest(t, rows, query, dim, at_end);
                 touch_integer_tile(t.tile_i8, rows, dim, at_end);
                 touch_integer_tile(t.tile_u8, rows, dim, at_end);
                 t.widen_f16(rows.place<Half>(dim, at_end), dim, widened.data());
                 t.widen_bf16(rows.place<BFloat16>(dim, at_end), dim, widened.data());
+                t.widen_i8(rows.place<std::int8_t>(dim, at_end), dim, widened.data());
+                t.widen_u8(rows.place<std::uint8_t>(dim, at_end), dim, widened.data());
                 static_cast<void>(t.first_not_finite_f32(rows.place<float>(dim, at_end), dim));
                 static_cast<void>(t.first_not_finite_f16(rows.place<Half>(dim, at_end), dim));
                 static_cast<void>(t.first_not_finite_bf16(rows.place<BFloat16>(dim, at_end), dim));

@@ -45,7 +45,13 @@ TEST_CASE("every table is complete") {
         CHECK((t.tile_f32.lanes > 0 && t.tile_f32.pack != nullptr && t.tile_f32.score != nullptr));
         CHECK((t.tile_i8.score == nullptr) == (t.tile_u8.score == nullptr));
         CHECK((t.merge_i32 != nullptr && t.merge_f32 != nullptr));
-        CHECK((t.widen_f16 != nullptr && t.widen_bf16 != nullptr));
+        CHECK((t.estimate32 != nullptr && t.scan32 != nullptr && t.gather32 != nullptr));
+        CHECK((t.product.encode != nullptr && t.product.l2_table != nullptr && t.product.dot_table != nullptr &&
+               t.product.l2_between != nullptr && t.product.dot_between != nullptr && t.product.run != nullptr &&
+               t.product.gather != nullptr));
+        CHECK((t.nearest_f32.lanes > 0 && t.nearest_f32.pack != nullptr && t.nearest_f32.score != nullptr));
+        CHECK(t.add_rows_f32 != nullptr);
+        CHECK((t.widen_f16 != nullptr && t.widen_bf16 != nullptr && t.widen_i8 != nullptr && t.widen_u8 != nullptr));
         CHECK((t.first_not_finite_f32 != nullptr && t.first_not_finite_f16 != nullptr &&
                t.first_not_finite_bf16 != nullptr));
     }

@@ -8,13 +8,18 @@
 // and only candidates come out, which are scored again with the same kernels; elsewhere blocks of rows stay in cache for all queries.
 // Both give the same bits: results are exact, ordered by (distance, id).
 //
+// Flat over product-quantised codes (space/pq_space.hpp) is the index that is called PQ. Its scorers say which rows are near enough (BoundedScorer), so
+// that of most rows not even a distance is seen, and those of a batch look at rows together.
+//
 // Cost: n d per query, O(k log k log(n / k)) comparisons on random order. Memory: the rows, and what the space keeps beside them.
 // Borrowed and mapped rows are never copied until the index is changed.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
@@ -38,6 +43,22 @@ class Flat {
         using type = TileScorer<T>;
     };
 
+    /// What scanning with BoundedScorers needs.
+    template <class T>
+    struct Bounded {
+        struct type {};
+    };
+    template <BoundedSpace T>
+    struct Bounded<T> {
+        using scorer = scorer_of<T>;
+        struct type {
+            std::vector<scorer> scorers;
+            std::vector<scorer_scratch_of<T>> scratches;
+            std::array<typename T::distance_type, scorer::together * scorer::chunk> distances;
+            std::array<std::uint32_t, scorer::together * scorer::chunk / 32> hits;
+        };
+    };
+
 public:
     static constexpr std::string_view kind = "flat";
     static constexpr std::size_t min_block = 4;
@@ -53,6 +74,7 @@ public:
         [[no_unique_address]] typename Tiles<S>::type tile;
         [[no_unique_address]] scorer_scratch_of<S> scorer;
         AlignedBuffer<simd::TileHit> hits;
+        [[no_unique_address]] typename Bounded<S>::type bounded;
     };
 
     explicit Flat(S space) : space_(std::move(space)) {}
@@ -84,6 +106,9 @@ public:
                              std::span<TopK<Distance>> nearest) const {
         if constexpr (TileSpace<S>) {
             if (TileScorer<S>::available() && worth_a_tile(queries.rows(), filters)) return search_tiles(queries, filters, scratch, nearest);
+        }
+        if constexpr (BoundedSpace<S>) {
+            if (filters.empty()) return search_bounded(queries, scratch, nearest);
         }
         return search_cached(queries, params, filters, scratch, nearest);
     }
@@ -154,6 +179,13 @@ private:
     template <class Scorer, Filter F, Collector C>
     static SearchStats scan(const Scorer& scorer, const F& filter, scratch_type& scratch, C& collector, std::size_t first,
                             std::size_t last, std::size_t row_bytes) {
+        if constexpr (BoundedScorer<Scorer>) {
+            scan_within(std::span(&scorer, 1), scratch, first, last, [&](std::size_t) { return collector.bound(); },
+                        [&](std::size_t, Slot slot, Distance distance) {
+                            if (filter.allows(slot)) collector.offer(slot, distance);
+                        });
+            return scored(last - first, row_bytes);
+        }
         auto& distances = scratch.distances;
         for (std::size_t at = first; at < last; at += distances.size()) {
             const std::size_t n = std::min(distances.size(), last - at);
@@ -174,6 +206,49 @@ private:
     SearchStats scan(const Scorer& scorer, const F& filter, scratch_type& scratch, C& collector, std::size_t first,
                      std::size_t last) const {
         return scan(scorer, filter, scratch, collector, first, last, space_.row_bytes());
+    }
+
+    /// offer(j, slot, distance) for every row of [first, last) that scorer j may find at bound(j) or nearer. first is a multiple of 32.
+    template <BoundedScorer Scorer, class Bound, class Offer>
+    static void scan_within(std::span<const Scorer> scorers, scratch_type& scratch, std::size_t first, std::size_t last, Bound bound, Offer offer) {
+        auto& room = scratch.bounded;
+        std::array<Distance, Scorer::together> bounds;
+        for (std::size_t at = first; at < last; at += Scorer::chunk) {
+            const std::size_t n = std::min(Scorer::chunk, last - at);
+            for (std::size_t j = 0; j < scorers.size(); ++j) bounds[j] = bound(j);
+            Scorer::run_within(scorers, at, n, bounds.data(), room.distances.data(), room.hits.data());
+            for (std::size_t j = 0; j < scorers.size(); ++j)
+                for (std::size_t word = 0; word < (n + 31) / 32; ++word)
+                    for (std::uint32_t bits = room.hits[Scorer::chunk / 32 * j + word]; bits != 0; bits &= bits - 1) {
+                        const std::size_t i = 32 * word + static_cast<std::size_t>(std::countr_zero(bits));
+                        offer(j, static_cast<Slot>(at + i), room.distances[Scorer::chunk * j + i]);
+                    }
+        }
+    }
+
+    /// As many queries at a time as leave their tables in cache; a block of rows, which stays there too, for all of those, a few together.
+    SearchStats search_bounded(MatrixView<const Query> queries, scratch_type& scratch, std::span<TopK<Distance>> nearest) const
+        requires BoundedSpace<S>
+    {
+        using Scorer = scorer_of<S>;
+        constexpr std::size_t cached = std::size_t{1} << 20;
+        const std::size_t panel = std::clamp<std::size_t>(cached / std::max<std::size_t>(space_.scorer_bytes(), 1), Scorer::together, 64);
+        const std::size_t step = std::max(block_rows() / Scorer::chunk, std::size_t{1}) * Scorer::chunk;
+        auto& room = scratch.bounded;
+        if (room.scratches.size() < std::min(panel, queries.rows())) room.scratches.resize(std::min(panel, queries.rows()));
+        for (std::size_t at = 0; at < queries.rows(); at += panel) {
+            const std::size_t count = std::min(panel, queries.rows() - at);
+            room.scorers.clear();
+            for (std::size_t j = 0; j < count; ++j) room.scorers.push_back(bind_query(space_, queries[at + j], room.scratches[j]));
+            for (std::size_t first = 0; first < size(); first += step)
+                for (std::size_t j = 0; j < count; j += Scorer::together) {
+                    const std::span<const Scorer> some(room.scorers.data() + j, std::min(Scorer::together, count - j));
+                    const auto found = nearest.subspan(at + j, some.size());
+                    scan_within(some, scratch, first, std::min(size(), first + step), [&](std::size_t i) { return found[i].bound(); },
+                                [&](std::size_t i, Slot slot, Distance distance) { found[i].offer(slot, distance); });
+                }
+        }
+        return scored(size() * queries.rows(), space_.row_bytes());
     }
 
     /// Only the rows that the filter allows.

@@ -46,12 +46,42 @@ struct RefineParams : P {
     friend bool operator==(const RefineParams&, const RefineParams&) = default;
 };
 
-/// A space of codes that stand for rows of element_type.
+namespace detail {
+
+template <class S>
+struct CodecParams {
+    using type = NoParams;
+};
+template <class S>
+    requires Params<typename S::codec_params>
+struct CodecParams<S> {
+    using type = typename S::codec_params;
+};
+
+}  // namespace detail
+
+/// What a codec is trained with, beside a seed; none for most.
+template <class S>
+using codec_params_of = typename detail::CodecParams<S>::type;
+
+/// A space of codes that stand for rows of element_type: S::train_and_encode(rows, executor, seed, progress), with S::codec_params behind the rows
+/// where it has such.
 template <class S>
 concept CodecSpace = Space<S> && Element<typename S::element_type> && Metric<typename S::metric_type> &&
-                     requires(MatrixView<const typename S::element_type> rows, Executor& executor, const Progress& progress) {
+                     (requires(MatrixView<const typename S::element_type> rows, Executor& executor, const Progress& progress) {
                          { S::train_and_encode(rows, executor, std::uint64_t{}, progress) } -> std::same_as<S>;
-                     };
+                     } || requires(MatrixView<const typename S::element_type> rows, const typename S::codec_params& params, Executor& executor,
+                                   const Progress& progress) {
+                         { S::train_and_encode(rows, params, executor, std::uint64_t{}, progress) } -> std::same_as<S>;
+                     });
+
+/// Trains a codec on rows and encodes them.
+template <CodecSpace S>
+S encode_rows(MatrixView<const typename S::element_type> rows, [[maybe_unused]] const codec_params_of<S>& params, std::uint64_t seed,
+              Executor& executor, const Progress& progress) {
+    if constexpr (requires { typename S::codec_params; }) return S::train_and_encode(rows, params, executor, seed, progress);
+    else return S::train_and_encode(rows, executor, seed, progress);
+}
 
 template <Index I>
     requires CodecSpace<typename I::space_type>
@@ -89,8 +119,9 @@ public:
 
     /// Trains a codec on the rows and builds the inner index over their codes; a graph with exact_links over the rows.
     static Refine build(space_type space, const build_params& params = {}, std::uint64_t seed = 0,
-                        Executor& executor = inline_executor(), const Progress& progress = {}) {
-        Codes codes = Codes::train_and_encode(space.rows().view(), executor, seed, progress);
+                        Executor& executor = inline_executor(), const Progress& progress = {},
+                        const codec_params_of<Codes>& codec = {}) {
+        Codes codes = encode_rows<Codes>(space.rows().view(), codec, seed, executor, progress);
         if constexpr (requires { params.exact_links; }) {
             if (params.exact_links) {
                 using Exact = typename I::template over<space_type>;

@@ -3,7 +3,7 @@
 // One bit a dimension, relative to a centre: RaBitQ (Gao and Long, SIGMOD 2024, "RaBitQ: quantizing high-dimensional
 // vectors with a theoretical error bound for approximate nearest neighbor search") in the form that the nodes of a
 // graph use: the centre is the node, the vectors are its neighbours, and 32 of them are estimated together
-// (simd/block_kernels.hpp).
+// (simd/block_sums.hpp).
 //
 // P is a random rotation (quantize/rotation.hpp) to D dimensions; x' = Px, c' = Pc, q' = Pq. With r = |x - c|, delta
 // = x' - c' and
@@ -104,7 +104,7 @@ inline Factors encode_neighbour(const float* x, const float* c, std::size_t padd
     return {static_cast<float>(along - sum(dots)), static_cast<float>(-2.0 * f)};
 }
 
-/// Lays 32 codes, one after the other in `rows`, out for KernelTable::estimate32 (simd/block_kernels.hpp has the
+/// Lays 32 codes, one after the other in `rows`, out for KernelTable::estimate32 (simd/block_sums.hpp has the
 /// order): block_bytes(padded_dim) bytes. A group's code is half a byte of a row: dimension 4g + k in bit 3 - k.
 /// O(bytes).
 inline void pack_codes(const std::uint8_t* rows, std::size_t padded_dim,

@@ -38,16 +38,9 @@
 #include "kith/core/matrix.hpp"
 #include "kith/core/random.hpp"
 #include "kith/core/types.hpp"
+#include "kith/quantize/sample.hpp"
 
 namespace kith {
-
-/// A row's scale before quantisation where there is none; a cosine's is 1 / |x|.
-struct Unscaled {
-    template <class T>
-    float operator()(const T*, std::size_t) const noexcept {
-        return 1.0f;
-    }
-};
 
 /// What training does about rows far off. Under the inner product they are the answers.
 enum class FarRows : std::uint8_t { leave_out, keep };

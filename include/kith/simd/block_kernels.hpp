@@ -1,32 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Estimated distances of 32 vectors at once from 4-bit codes that lie side by side: a register is a table of 16
-// bytes, a byte shuffle looks up 16, 32 or 64 codes in it, and no code is ever unpacked to memory. (André, Kermarrec
-// and Le Scouarnec 2015, "Cache locality is not enough", and 2017, "Accelerated nearest neighbor search with Quick
-// ADC"; for the neighbours of a graph's node as NGT-QG and SymphonyQG, SIGMOD 2025, have it.)
-//
-// The block of codes, the same bytes for every instruction set (quantize/rabitq.hpp packs it): a group is one table's
-// worth of codes, 16 bytes; group g begins at byte 16 g, as table g does. Of its byte b, with i = b / 2,
-//
-//   b even   low nibble: code of vector i        high nibble: code of vector 16 + i
-//   b odd    low nibble: code of vector 8 + i    high nibble: code of vector 24 + i
-//
-// so a register holds 1, 2 or 4 groups. The bytes that a shuffle finds are added up as if they were 16-bit integers:
-// one sum of whole words and one of their upper bytes, from which the sum of the lower bytes follows modulo 2^16.
-// Nothing is widened in the loop, the even bytes' sums are vectors 0-7 and the odd ones' 8-15, in order. 16 bits hold
-// 256 groups; longer codes are added up in chunks of that, as floats, exact below 2^24.
+// Distances of 32 vectors at once from 4-bit codes laid out as simd/block_sums.hpp says: estimates for the neighbours
+// of a graph's node (NGT-QG; SymphonyQG, SIGMOD 2025), and the scan of blocks of product-quantised codes (André,
+// Kermarrec and Le Scouarnec 2015 and 2017), for one query or several.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "kith/simd/isa/isa.hpp"
-#include "kith/simd/isa/unroll.hpp"
+#include "kith/simd/block_sums.hpp"
+#include "kith/simd/table.hpp"
 
 namespace kith::simd {
 
 template <class Arch>
-struct BlockEstimate {
+struct BlockKernels {
     /// KernelTable::estimate32. About groups * 11 / (Isa::bytes / 16) instructions.
     KITH_SIMD_ENTRY static std::uint32_t estimate32(const std::uint8_t* codes,
                                                     const std::uint8_t* table, std::size_t groups,
@@ -34,16 +22,7 @@ struct BlockEstimate {
                                                     float base, float scale, float offset,
                                                     float bound, float* out) noexcept {
         F sums[registers];
-        add_chunk(codes, table, groups < chunk ? groups : chunk, sums);
-        for (std::size_t done = chunk; done < groups; done += chunk) {
-            F more[registers];
-            const std::size_t rest = groups - done;
-            add_chunk(codes + 16 * done, table + 16 * done, rest < chunk ? rest : chunk, more);
-            unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
-                constexpr std::size_t j = decltype(r)::value;
-                sums[j] = sums[j] + more[j];
-            });
-        }
+        add_up(codes, table, groups, sums);
         const F bases = Isa::broadcast(base);
         const F scales = Isa::broadcast(scale);
         const F offsets = Isa::broadcast(offset);
@@ -59,58 +38,139 @@ struct BlockEstimate {
         return hits;
     }
 
+    /// KernelTable::scan32. Queries go in pairs or fours where there are registers for their sums: a code is loaded and taken
+    /// apart once for all of them.
+    KITH_SIMD_ENTRY static void scan32(const std::uint8_t* codes, std::size_t blocks,
+                                       std::size_t groups, const BlockQuery* queries,
+                                       std::size_t count) noexcept {
+        const auto scan = [&](auto size) KITH_SIMD_LAMBDA {
+            constexpr std::size_t Q = decltype(size)::value;
+            for (; count >= Q; queries += Q, count -= Q) {
+                if (groups <= Sums::chunk) scan_short<Q>(codes, blocks, groups, queries);
+                else scan_long(codes, blocks, groups, queries, Q);
+            }
+        };
+        scan(Index<Isa::scan_queries>{});
+        if constexpr (Isa::scan_queries > 2) scan(Index<2>{});
+        if constexpr (Isa::scan_queries > 1) scan(Index<1>{});
+    }
+
+    /// KernelTable::gather32.
+    KITH_SIMD_ENTRY static void gather32(const std::uint8_t* codes, std::size_t groups,
+                                         const std::uint8_t* table, float scale, float offset,
+                                         const Slot* slots, std::size_t count,
+                                         float* out) noexcept {
+        const std::size_t block_bytes = 16 * groups;
+        const std::size_t ahead = block_bytes < prefetched ? block_bytes : prefetched;
+        for (std::size_t i = 0; i < count; ++i) {
+            if (i + 1 < count) {
+                const std::uint8_t* next = codes + slots[i + 1] / 32 * block_bytes;
+                for (std::size_t at = 0; at < ahead; at += 64) __builtin_prefetch(next + at);
+            }
+            const std::uint8_t* block = codes + slots[i] / 32 * block_bytes;
+            std::uint32_t sum = 0;
+            for (std::size_t done = 0; done < groups; done += Sums::chunk) {
+                const std::size_t rest = groups - done;
+                sum += Sums::add_one(block + 16 * done, table + 16 * done,
+                                     rest < Sums::chunk ? rest : Sums::chunk, slots[i] % 32);
+            }
+            out[i] = scale * static_cast<float>(sum) + offset;
+        }
+    }
+
 private:
     using Isa = simd::Isa<Arch>;
+    using Sums = BlockSums<Arch>;
     using F = typename Isa::F;
-    using I = typename Isa::I;
     static constexpr std::size_t width = Isa::width;
     static constexpr std::size_t registers = 32 / width;
-    static constexpr std::size_t chunk = 256;  // groups whose bytes a 16-bit sum holds
+    static constexpr std::size_t prefetched = 512;  // bytes of a block; by then the processor has understood
+
+    /// As floats, which hold whole numbers below 2^24.
+    static KITH_SIMD_INLINE void add_up(const std::uint8_t* codes, const std::uint8_t* table,
+                                        std::size_t groups, F (&sums)[registers]) noexcept {
+        add_chunk(codes, table, groups < Sums::chunk ? groups : Sums::chunk, sums);
+        for (std::size_t done = Sums::chunk; done < groups; done += Sums::chunk) {
+            F more[registers];
+            const std::size_t rest = groups - done;
+            add_chunk(codes + 16 * done, table + 16 * done,
+                      rest < Sums::chunk ? rest : Sums::chunk, more);
+            unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
+                constexpr std::size_t j = decltype(r)::value;
+                sums[j] = sums[j] + more[j];
+            });
+        }
+    }
 
     static KITH_SIMD_INLINE void add_chunk(const std::uint8_t* codes, const std::uint8_t* table,
                                            std::size_t groups, F (&sums)[registers]) noexcept {
-        alignas(64) std::uint16_t words[32];
-        if constexpr (Isa::byte_lookup)
-            add_bytes(codes, table, groups, words);
-        else
-            add_one_by_one(codes, table, groups, words);
+        alignas(64) std::uint16_t words[1][32];
+        Sums::template add<1>(codes, {table}, groups, words);
         unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
             constexpr std::size_t j = decltype(r)::value;
-            sums[j] = Isa::load(words + j * width);
+            sums[j] = Isa::load(words[0] + j * width);
         });
     }
 
-    static KITH_SIMD_INLINE void add_bytes(const std::uint8_t* codes, const std::uint8_t* table,
-                                           std::size_t groups, std::uint16_t* sums) noexcept {
-        I low = Isa::zero_i(), low_odd = low, high = low, high_odd = low;
-        const std::size_t bytes = 16 * groups;
-        for (std::size_t k = 0; k < bytes; k += 64) {
-            unroll<64 / Isa::bytes>([&](auto step) KITH_SIMD_LAMBDA {
-                const std::size_t at = k + decltype(step)::value * Isa::bytes;
-                const I packed = Isa::load_bytes(codes + at);
-                const I tables = Isa::load_bytes(table + at);
-                const I x = Isa::lookup(tables, Isa::low_nibbles(packed));
-                const I y = Isa::lookup(tables, Isa::high_nibbles(packed));
-                low = Isa::add_u16(low, x);
-                low_odd = Isa::add_high_bytes(low_odd, x);
-                high = Isa::add_u16(high, y);
-                high_odd = Isa::add_high_bytes(high_odd, y);
-            });
+    /// Codes whose sums fit into 16 bits. Most blocks hold nothing near: those cost no float.
+    template <std::size_t Q>
+    static KITH_SIMD_INLINE void scan_short(const std::uint8_t* codes, std::size_t blocks,
+                                            std::size_t groups,
+                                            const BlockQuery* queries) noexcept {
+        const std::uint8_t* tables[Q];
+        for (std::size_t q = 0; q < Q; ++q) tables[q] = queries[q].table;
+        for (std::size_t b = 0; b < blocks; ++b, codes += 16 * groups) {
+            alignas(64) std::uint16_t words[Q][32];
+            Sums::template add<Q>(codes, tables, groups, words);
+            for (std::size_t q = 0; q < Q; ++q) {
+                const BlockQuery& query = queries[q];
+                constexpr std::int32_t largest = 0xFFFF;
+                const std::uint32_t hits =
+                    query.most < 0 ? 0u
+                                   : Isa::at_most_bits(words[q], static_cast<std::uint16_t>(
+                                         query.most < largest ? query.most : largest));
+                query.hits[b] = hits;
+                if (hits == 0) continue;
+                F sums[registers];
+                unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
+                    constexpr std::size_t j = decltype(r)::value;
+                    sums[j] = Isa::load(words[q] + j * width);
+                });
+                store_distances(query, sums, query.out + 32 * b);
+            }
         }
-        Isa::store_sums(sums, Isa::without_high_bytes(low, low_odd), low_odd,
-                        Isa::without_high_bytes(high, high_odd), high_odd);
     }
 
-    static KITH_SIMD_INLINE void add_one_by_one(const std::uint8_t* codes,
-                                                const std::uint8_t* table, std::size_t groups,
-                                                std::uint16_t* sums) noexcept {
-        for (std::size_t i = 0; i < 32; ++i) sums[i] = 0;
-        for (std::size_t g = 0; g < groups; ++g, codes += 16, table += 16)
-            for (std::size_t b = 0; b < 16; ++b) {
-                const std::size_t i = b / 2 + 8 * (b % 2);
-                sums[i] = static_cast<std::uint16_t>(sums[i] + table[codes[b] & 15u]);
-                sums[16 + i] = static_cast<std::uint16_t>(sums[16 + i] + table[codes[b] >> 4]);
+    static KITH_SIMD_INLINE void scan_long(const std::uint8_t* codes, std::size_t blocks,
+                                           std::size_t groups, const BlockQuery* queries,
+                                           std::size_t count) noexcept {
+        constexpr std::int32_t largest = (1 << 24) - 1;
+        for (std::size_t b = 0; b < blocks; ++b, codes += 16 * groups)
+            for (std::size_t q = 0; q < count; ++q) {
+                const BlockQuery& query = queries[q];
+                F sums[registers];
+                add_up(codes, query.table, groups, sums);
+                const F above = Isa::broadcast(
+                    static_cast<float>((query.most < largest ? query.most : largest) + 1));
+                std::uint32_t hits = 0;
+                unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
+                    constexpr std::size_t j = decltype(r)::value;
+                    hits |= Isa::not_ge_bits(sums[j], above) << (j * width);
+                });
+                query.hits[b] = hits;
+                if (hits != 0) store_distances(query, sums, query.out + 32 * b);
             }
+    }
+
+    static KITH_SIMD_INLINE void store_distances(const BlockQuery& query,
+                                                 const F (&sums)[registers],
+                                                 float* out) noexcept {
+        const F scales = Isa::broadcast(query.scale);
+        const F offsets = Isa::broadcast(query.offset);
+        unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
+            constexpr std::size_t j = decltype(r)::value;
+            Isa::store(out + j * width, scales * sums[j] + offsets);
+        });
     }
 };
 

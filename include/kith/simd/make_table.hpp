@@ -9,7 +9,9 @@
 #include "kith/simd/finite.hpp"
 #include "kith/simd/float_kernels.hpp"
 #include "kith/simd/integer_kernels.hpp"
+#include "kith/simd/nearest_kernels.hpp"
 #include "kith/simd/pool_kernels.hpp"
+#include "kith/simd/product_kernels.hpp"
 #include "kith/simd/table.hpp"
 #include "kith/simd/tile.hpp"
 
@@ -46,13 +48,21 @@ constexpr KernelTable make_table() noexcept {
     t.tile_i8 = integer_tile<Arch, int8_t>();
     t.tile_u8 = integer_tile<Arch, uint8_t>();
 
-    t.estimate32 = &BlockEstimate<Arch>::estimate32;
+    t.estimate32 = &BlockKernels<Arch>::estimate32;
+    t.scan32 = &BlockKernels<Arch>::scan32;
+    t.gather32 = &BlockKernels<Arch>::gather32;
+    t.product = product_kernels<Arch>();
+
+    t.nearest_f32 = nearest_tile<Arch>();
+    t.add_rows_f32 = &SumRows<Arch>::add;
 
     t.merge_i32 = &PoolMerge<Arch, std::int32_t>::merge;
     t.merge_f32 = &PoolMerge<Arch, float>::merge;
 
     t.widen_f16 = &Widen<Arch, Half>::widen;
     t.widen_bf16 = &Widen<Arch, BFloat16>::widen;
+    t.widen_i8 = &WidenBytes<Arch, int8_t>::widen;
+    t.widen_u8 = &WidenBytes<Arch, uint8_t>::widen;
     t.first_not_finite_f32 = &Finite<Arch, float>::first_not_finite;
     t.first_not_finite_f16 = &Finite<Arch, Half>::first_not_finite;
     t.first_not_finite_bf16 = &Finite<Arch, BFloat16>::first_not_finite;

@@ -119,6 +119,67 @@ struct PoolRef {
     std::size_t next = 0;
 };
 
+/// One query of a scan of 4-bit codes (KernelTable::scan32): what it measures with, and where its results go.
+struct BlockQuery {
+    const std::uint8_t* table = nullptr;  // 16 bytes a group
+    float scale = 0.0f;
+    float offset = 0.0f;
+    std::int32_t most = -1;         // the largest sum that is wanted; below 0: none
+    float* out = nullptr;           // 32 a block
+    std::uint32_t* hits = nullptr;  // one a block
+};
+
+/// The codebooks of a product quantiser: m subspaces of d dimensions, the first d % m of them one longer than the others, in each
+/// `count` centroids (a multiple of 16). They are kept twice; in both a subspace begins at `count` times its first dimension.
+struct CodebooksRef {
+    const float* by_dimension = nullptr;  // element k of centroid c at [k * count + c]
+    const float* by_centroid = nullptr;   // at [c * length + k]
+    std::size_t dim = 0;
+    std::size_t m = 0;
+    std::size_t count = 0;
+};
+
+/// Product quantisation (quantize/pq.hpp). Table entries are added up over k in order, fused where the instruction set fuses; what a
+/// `between` adds up for a pair of codes is to the bit what `scan` finds in the table of the first one's centroids. A table has
+/// count floats a subspace.
+struct ProductKernels {
+    /// The nearest centroid of each subspace by squared distance, the first of equal ones; 0 where nothing is comparable (NaN).
+    void (*encode)(const float* x, const CodebooksRef& books, std::uint8_t* codes) noexcept = nullptr;
+    /// |q_j - c|^2, or -q_j.c.
+    void (*l2_table)(const float* q, const CodebooksRef& books, float* table) noexcept = nullptr;
+    void (*dot_table)(const float* q, const CodebooksRef& books, float* table) noexcept = nullptr;
+    float (*l2_between)(const CodebooksRef& books, const std::uint8_t* a, const std::uint8_t* b) noexcept = nullptr;
+    float (*dot_between)(const CodebooksRef& books, const std::uint8_t* a, const std::uint8_t* b) noexcept = nullptr;
+
+    /// out[i] = bias + (sum over even j + sum over odd j) of table[256 j + code j], for rows of m codes at codes + stride * i
+    /// (or stride * slots[i]). Additions in one order: the same bits on every instruction set.
+    void (*run)(const float* table, std::size_t m, const std::uint8_t* codes, std::size_t stride, std::size_t count, float bias,
+                float* out) noexcept = nullptr;
+    void (*gather)(const float* table, std::size_t m, const std::uint8_t* codes, std::size_t stride, const Slot* slots,
+                   std::size_t count, float bias, float* out) noexcept = nullptr;
+};
+
+/// For each lane of a panel: the least score so far, the second least (equal to it where two share it), and the centroid of the least, the
+/// first of those that share it. Before any score: infinity, infinity, anything.
+struct NearestLanes {
+    float* least;
+    float* second;
+    std::uint32_t* number;
+};
+
+/// Scores a panel of rows against many centroids and keeps the least (simd/nearest_kernels.hpp): the assignment step of k-means.
+struct NearestTile {
+    std::size_t lanes = 0;  // rows in a panel
+    /// Packs `count` (<= lanes) rows less `centre` (dim floats); missing lanes are zero. panel: lanes * dim floats. The squared norms of
+    /// what is packed come out too, up to rounding.
+    void (*pack)(const float* rows, std::size_t stride, std::size_t count, std::size_t dim,
+                 const float* centre, float* panel, float* squared_norms) noexcept = nullptr;
+    /// The score of row j and centroid c: bias[c] + dot(row j, centroid c), which is number first + c. No score may be NaN.
+    void (*score)(const float* panel, std::size_t dim, const float* centroids, std::size_t stride,
+                  std::size_t count, const float* bias, std::uint32_t first,
+                  NearestLanes best) noexcept = nullptr;
+};
+
 /// All of one instruction set. Plain data with static storage; pointers that an instruction set has no version of are null
 /// only in the tiles (their user then scores rows one query at a time).
 struct KernelTable {
@@ -136,7 +197,12 @@ struct KernelTable {
     IntegerTile<std::int8_t> tile_i8;
     IntegerTile<std::uint8_t> tile_u8;
 
-    /// 32 vectors at once, from 4-bit codes laid out as simd/block_kernels.hpp says:
+    NearestTile nearest_f32;
+    /// sums[d] += row[d] over the rows of `slots` in their order, in double: every instruction set adds up to the same bits.
+    void (*add_rows_f32)(const float* rows, std::size_t stride, const Slot* slots,
+                         std::size_t count, std::size_t dim, double* sums) noexcept = nullptr;
+
+    /// 32 vectors at once, from 4-bit codes laid out as simd/block_sums.hpp says:
     ///   out[i] = (base + add[i]) + rescale[i] * (scale * s_i + offset),   s_i = sum over g of table[16 g + code(g, i)]
     /// Returns the vectors with out[i] < bound, vector i in bit i; a NaN on either side counts as below. codes and table have 16
     /// bytes a group, add, rescale and out 32 elements; groups is a multiple of 4, at most 2^16. s_i is exact; compiled without
@@ -154,9 +220,25 @@ struct KernelTable {
     std::uint32_t (*merge_f32)(PoolRef<float>& pool, const Slot* slots, const float* distances,
                                std::size_t count) noexcept = nullptr;
 
-    /// Widens n elements, for blocks of half-precision rows on their way to the float tile.
+    /// Scans blocks of 32 vectors' 4-bit codes, laid out as simd/block_sums.hpp says, with `count` queries (any number) in one pass:
+    ///   out[32 b + i] = scale * s_i + offset,   s_i = sum over g of table[16 g + code(g, i)] of vector i of block b
+    ///   hits[b]       bit i: s_i <= most
+    /// A block without hits gets no distances. groups is a multiple of 4, at most 2^16. s_i is exact; where scale * s_i is exact
+    /// too (a scale of few bits), so are the bits of out on all instruction sets.
+    void (*scan32)(const std::uint8_t* codes, std::size_t blocks, std::size_t groups,
+                   const BlockQuery* queries, std::size_t count) noexcept = nullptr;
+    /// The same distances of single vectors: slot s is vector s % 32 of block s / 32.
+    void (*gather32)(const std::uint8_t* codes, std::size_t groups, const std::uint8_t* table,
+                     float scale, float offset, const Slot* slots, std::size_t count,
+                     float* out) noexcept = nullptr;
+
+    ProductKernels product;
+
+    /// Widens n elements, for blocks of narrower rows on their way to a float tile.
     void (*widen_f16)(const Half* from, std::size_t n, float* to) noexcept = nullptr;
     void (*widen_bf16)(const BFloat16* from, std::size_t n, float* to) noexcept = nullptr;
+    void (*widen_i8)(const std::int8_t* from, std::size_t n, float* to) noexcept = nullptr;
+    void (*widen_u8)(const std::uint8_t* from, std::size_t n, float* to) noexcept = nullptr;
 
     /// Index of the first element that is NaN or infinite, or n. Reads at memory speed.
     std::size_t (*first_not_finite_f32)(const float* x, std::size_t n) noexcept = nullptr;

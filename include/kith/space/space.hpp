@@ -15,9 +15,11 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kith/core/progress.hpp"
@@ -32,6 +34,21 @@ concept Scorer = requires(const S& scorer, Slot slot, std::span<const Slot> slot
     { scorer(slot) } -> std::same_as<typename S::distance_type>;
     { scorer.gather(slots, out) };
     { scorer.run(slot, count, out) };
+};
+
+/// Scorers of one space that look at the same rows together, and say which are near enough; how a scan skips most rows unseen.
+///
+///   S::run_within(scorers, first, count, bounds, out, hits)
+///
+/// is for up to S::together scorers and up to S::chunk (a multiple of 32) rows from `first`, a multiple of 32. Bit i % 32 of hits[S::chunk / 32 * j +
+/// i / 32] says whether scorer j finds row first + i at bounds[j] or nearer, and out[S::chunk * j + i] then is its distance; elsewhere out may
+/// hold anything. A NaN may be a hit.
+template <class S>
+concept BoundedScorer = Scorer<S> && requires(std::span<const S> scorers, std::size_t first, const typename S::distance_type* bounds,
+                                              typename S::distance_type* out, std::uint32_t* hits) {
+    { S::together } -> std::convertible_to<std::size_t>;
+    { S::chunk } -> std::convertible_to<std::size_t>;
+    { S::run_within(scorers, first, first, bounds, out, hits) };
 };
 
 namespace detail {
@@ -89,6 +106,17 @@ auto bind_query(const S& space, std::span<const typename S::query_type> query, [
     if constexpr (requires { typename S::scorer_scratch; }) return space.scorer(query, scratch);
     else return space.scorer(query);
 }
+
+/// What bind_query returns.
+template <Space S>
+using scorer_of = decltype(bind_query(std::declval<const S&>(), std::declval<std::span<const typename S::query_type>>(),
+                                      std::declval<scorer_scratch_of<S>&>()));
+
+/// A space whose scorers are BoundedScorers. scorer_bytes(): what a bound query keeps in its scratch, which limits how many are bound at a time.
+template <class S>
+concept BoundedSpace = Space<S> && BoundedScorer<scorer_of<S>> && requires(const S& space) {
+    { space.scorer_bytes() } -> std::same_as<std::size_t>;
+};
 
 /// Asks memory for what scoring a row will read; a hint, and nothing at all where the space has none to give.
 template <Space S>

@@ -35,6 +35,7 @@ struct Isa<arch::Avx2> {
     static constexpr bool has_integer_tile = true;
     static constexpr bool byte_products = false;
     static constexpr bool byte_lookup = true;
+    static constexpr std::size_t scan_queries = 2;
 
     static KITH_SIMD_INLINE F zero() noexcept { return F(_mm256_setzero_ps()); }
     static KITH_SIMD_INLINE F broadcast(float x) noexcept { return F(_mm256_set1_ps(x)); }
@@ -74,8 +75,17 @@ struct Isa<arch::Avx2> {
     }
 
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(_mm256_fmadd_ps(a, b, c)); }
+    static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept {
+        return __builtin_fmaf(a, b, c);
+    }
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+x"(x)); }
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NGE_UQ)));
+    }
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(_mm256_min_ps(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(_mm256_max_ps(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        return F(_mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)));
     }
 
     /// Order: (0+2) + (1+3) of every four, then the two fours. Blends in place of shuffles, which fewer ports take.
@@ -199,6 +209,16 @@ struct Isa<arch::Avx2> {
     static KITH_SIMD_INLINE void store_sums(std::uint16_t* to, I a, I b, I c, I d) noexcept {
         store_bytes(to, sum_lanes(a, b));
         store_bytes(to + 16, sum_lanes(c, d));
+    }
+    static KITH_SIMD_INLINE std::uint32_t at_most_bits(const std::uint16_t* words,
+                                                       std::uint16_t most) noexcept {
+        const __m256i bound = _mm256_set1_epi16(static_cast<short>(most));
+        const __m256i a = load_bytes(words).v;
+        const __m256i b = load_bytes(words + 16).v;
+        const __m256i below = _mm256_packs_epi16(_mm256_cmpeq_epi16(_mm256_min_epu16(a, bound), a),
+                                                 _mm256_cmpeq_epi16(_mm256_min_epu16(b, bound), b));
+        return static_cast<std::uint32_t>(
+            _mm256_movemask_epi8(_mm256_permute4x64_epi64(below, 0xD8)));
     }
     static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {
         return F(_mm256_cvtepi32_ps(

@@ -42,6 +42,7 @@ struct Avx512Isa {
     static constexpr bool has_integer_tile = true;
     static constexpr bool byte_products = false;
     static constexpr bool byte_lookup = true;
+    static constexpr std::size_t scan_queries = 4;
 
     static KITH_SIMD_INLINE F zero() noexcept { return F(_mm512_setzero_ps()); }
     static KITH_SIMD_INLINE F broadcast(float x) noexcept { return F(_mm512_set1_ps(x)); }
@@ -80,8 +81,17 @@ struct Avx512Isa {
     }
 
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(_mm512_fmadd_ps(a, b, c)); }
+    static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept {
+        return __builtin_fmaf(a, b, c);
+    }
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+x"(x)); }
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_NGE_UQ));
+    }
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(_mm512_min_ps(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(_mm512_max_ps(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        return F(_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x));
     }
 
     /// Order: halves, halves again, then (0+2) + (1+3).
@@ -204,6 +214,11 @@ struct Avx512Isa {
         const __m512i cd = sum_halves(c.v, d.v);
         store_bytes(to, {_mm512_add_epi16(_mm512_shuffle_i32x4(ab, cd, 0x88),
                                           _mm512_shuffle_i32x4(ab, cd, 0xDD))});
+    }
+    static KITH_SIMD_INLINE std::uint32_t at_most_bits(const std::uint16_t* words,
+                                                       std::uint16_t most) noexcept {
+        return _cvtmask32_u32(_mm512_cmple_epu16_mask(
+            load_bytes(words).v, _mm512_set1_epi16(static_cast<short>(most))));
     }
     static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {
         return F(_mm512_cvtepi32_ps(

@@ -35,6 +35,7 @@ struct Isa<arch::Neon> {
     static constexpr bool has_integer_tile = false;
     static constexpr bool byte_products = false;
     static constexpr bool byte_lookup = true;
+    static constexpr std::size_t scan_queries = 4;
 
     static KITH_SIMD_INLINE F zero() noexcept { return F(vdupq_n_f32(0.0f)); }
     static KITH_SIMD_INLINE F broadcast(float x) noexcept { return F(vdupq_n_f32(x)); }
@@ -72,9 +73,18 @@ struct Isa<arch::Neon> {
     }
 
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept { return F(vfmaq_f32(c, a, b)); }
+    static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept {
+        return __builtin_fmaf(a, b, c);
+    }
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+w"(x)); }
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         const uint32x4_t weight = {1, 2, 4, 8};
         return vaddvq_u32(vandq_u32(vmvnq_u32(vcgeq_f32(a, b)), weight));
+    }
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(vminq_f32(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(vmaxq_f32(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        return F(vbslq_f32(vcltq_f32(a, b), x, y));
     }
 
     /// Order: (0+1) + (2+3).
@@ -176,6 +186,17 @@ struct Isa<arch::Neon> {
         vst1q_u16(to + 8, vreinterpretq_u16_u8(b.v));
         vst1q_u16(to + 16, vreinterpretq_u16_u8(c.v));
         vst1q_u16(to + 24, vreinterpretq_u16_u8(d.v));
+    }
+    static KITH_SIMD_INLINE std::uint32_t at_most_bits(const std::uint16_t* words,
+                                                       std::uint16_t most) noexcept {
+        const uint16x8_t bound = vdupq_n_u16(most);
+        const uint8x8_t weight = {1, 2, 4, 8, 16, 32, 64, 128};
+        const auto eight = [&](const std::uint16_t* p) KITH_SIMD_LAMBDA {
+            const uint8x8_t below = vmovn_u16(vcleq_u16(vld1q_u16(p), bound));
+            return static_cast<std::uint32_t>(vaddv_u8(vand_u8(below, weight)));
+        };
+        return eight(words) | eight(words + 8) << 8 | eight(words + 16) << 16 |
+               eight(words + 24) << 24;
     }
     static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {
         return F(vcvtq_f32_u32(vmovl_u16(vld1_u16(p))));

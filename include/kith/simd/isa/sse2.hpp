@@ -37,6 +37,7 @@ struct Isa<arch::Baseline> {
     static constexpr bool byte_products =
         false;  // 4 x (unsigned byte * signed byte) in one instruction
     static constexpr bool byte_lookup = false;  // lookup and what goes with it, below
+    static constexpr std::size_t scan_queries = 1;  // that share a pass over blocks of 4-bit codes
 
     // Floats. Every load takes any address; *_partial reads n <= width elements and fills up with zeros.
     static KITH_SIMD_INLINE F zero() noexcept { return F(_mm_setzero_ps()); }
@@ -78,10 +79,20 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE F fma(F a, F b, F c) noexcept {
         return F(_mm_add_ps(_mm_mul_ps(a, b), c));
     }
+    static KITH_SIMD_INLINE float fma(float a, float b, float c) noexcept { return a * b + c; }
+    /// No instruction: the compiler may not put this number into a register with others, however alike what is done to them.
+    static KITH_SIMD_INLINE void keep_apart(float& x) noexcept { __asm__("" : "+x"(x)); }
 
     /// Bit j: a[j] < b[j].
     static KITH_SIMD_INLINE std::uint32_t not_ge_bits(F a, F b) noexcept {
         return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmpnge_ps(a, b)));
+    }
+    /// Lane by lane: the lesser, the greater, and x where a < b, else y. No NaN.
+    static KITH_SIMD_INLINE F min(F a, F b) noexcept { return F(_mm_min_ps(a, b)); }
+    static KITH_SIMD_INLINE F max(F a, F b) noexcept { return F(_mm_max_ps(a, b)); }
+    static KITH_SIMD_INLINE F select_less(F a, F b, F x, F y) noexcept {
+        const __m128 less = _mm_cmplt_ps(a, b);
+        return F(_mm_or_ps(_mm_and_ps(less, x), _mm_andnot_ps(less, y)));
     }
 
     /// The sums of `group` registers, and of one. The two add in the same order: (0+2) + (1+3) of the 4-lane sums.
@@ -181,13 +192,26 @@ struct Isa<arch::Baseline> {
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(v, _mm_setzero_si128()))};
     }
 
-    // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_kernels.hpp):
+    // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_sums.hpp):
     //   lookup(tables, x)              byte i of x (0 .. 15) picks one of the 16 bytes of table i / 16
     //   low_nibbles, high_nibbles(x)   of every byte
     //   add_u16(a, b)                  sums of 16-bit integers
     //   add_high_bytes(a, x)           a + (x >> 8), in 16-bit integers
     //   without_high_bytes(a, high)    a - (high << 8), in 16-bit integers
     //   store_sums(to, a, b, c, d)     the 8 sums over all 16-byte lanes of a, then of b, c and d
+
+    /// Bit i: words[i] <= most, for 32 words.
+    static KITH_SIMD_INLINE std::uint32_t at_most_bits(const std::uint16_t* words,
+                                                       std::uint16_t most) noexcept {
+        const __m128i bound = _mm_set1_epi16(static_cast<short>(most));
+        const auto half = [&](const std::uint16_t* p) KITH_SIMD_LAMBDA {
+            const __m128i zero = _mm_setzero_si128();
+            const __m128i a = _mm_cmpeq_epi16(_mm_subs_epu16(load_bytes(p).v, bound), zero);
+            const __m128i b = _mm_cmpeq_epi16(_mm_subs_epu16(load_bytes(p + 8).v, bound), zero);
+            return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(a, b)));
+        };
+        return half(words) | half(words + 16) << 16;
+    }
 
     /// `width` unsigned 16-bit integers.
     static KITH_SIMD_INLINE F load(const std::uint16_t* p) noexcept {

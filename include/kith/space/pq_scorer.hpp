@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// PqScorer: a query's table, bound to the codes of rows (quantize/pq.hpp, quantize/pq_codes.hpp). A distance is
+//
+//   8 bits   bias + sum of the float entries that the codes pick
+//   4 bits   offset + scale * (sum of the bytes that the codes pick), an exact sum (quantize/pq_table.hpp)
+//
+// to the bit, whichever way it is asked for. With 4 bits, rows that are near enough are found by their whole sums, and up to four queries share a pass.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "kith/core/types.hpp"
+#include "kith/quantize/pq_codes.hpp"
+#include "kith/quantize/pq_table.hpp"
+#include "kith/simd/kernels.hpp"
+
+namespace kith {
+
+/// Borrows codes and table.
+class PqScorer {
+public:
+    using distance_type = float;
+    static constexpr std::size_t together = 4;
+    static constexpr std::size_t chunk = 256;
+
+    /// 8-bit codes: 256 entries a code.
+    PqScorer(const PqCodes& codes, const float* table, float bias) noexcept : codes_(&codes), kernels_(&simd::kernels()), entries_(table), bias_(bias) {}
+    /// 4-bit codes: 16 entries a code, codes.groups() times 16 in all.
+    PqScorer(const PqCodes& codes, const std::uint8_t* table, const ByteScale& scale) noexcept
+        : codes_(&codes), kernels_(&simd::kernels()), bytes_(table), scale_(scale) {}
+
+    float operator()(Slot slot) const noexcept {
+        float distance;
+        gather({&slot, 1}, &distance);
+        return distance;
+    }
+
+    void gather(std::span<const Slot> slots, float* out) const noexcept {
+        const std::uint8_t* const codes = codes_->stored().view().data();
+        if (codes_->packed())
+            kernels_->gather32(codes, codes_->groups(), bytes_, scale_.scale, scale_.offset, slots.data(), slots.size(), out);
+        else
+            kernels_->product.gather(entries_, codes_->m(), codes, codes_->stored().stride(), slots.data(), slots.size(), bias_, out);
+    }
+
+    void run(std::size_t first, std::size_t count, float* out) const noexcept {
+        if (!codes_->packed()) {
+            kernels_->product.run(entries_, codes_->m(), codes_->stored().row(static_cast<Slot>(first)), codes_->stored().stride(), count, bias_, out);
+            return;
+        }
+        std::array<std::uint32_t, chunk / block> hits;
+        while (count > 0) {
+            const std::size_t inside = first % block;
+            std::size_t done;
+            if (inside == 0 && count >= block) {
+                const std::size_t blocks = std::min(count / block, hits.size());
+                scan_blocks(first, blocks, out, hits.data());
+                done = blocks * block;
+            } else {  // the end of a block, or its beginning, or what lies between
+                std::array<float, block> all;
+                scan_blocks(first - inside, 1, all.data(), hits.data());
+                done = std::min(block - inside, count);
+                std::copy_n(all.data() + inside, done, out);
+            }
+            first += done;
+            count -= done;
+            out += done;
+        }
+    }
+
+    /// BoundedScorer's (space/space.hpp).
+    static void run_within(std::span<const PqScorer> scorers, std::size_t first, std::size_t count, const float* bounds, float* out,
+                           std::uint32_t* hits) noexcept {
+        const std::size_t words = (count + block - 1) / block;
+        if (!scorers[0].codes_->packed()) {
+            for (std::size_t j = 0; j < scorers.size(); ++j) {
+                scorers[j].run(first, count, out + chunk * j);
+                for (std::size_t w = 0; w < words; ++w)
+                    hits[chunk / block * j + w] = bits_within(out + chunk * j + block * w, std::min(block, count - block * w), bounds[j]);
+            }
+            return;
+        }
+        std::array<simd::BlockQuery, together> queries;
+        for (std::size_t j = 0; j < scorers.size(); ++j)
+            queries[j] = {scorers[j].bytes_, scorers[j].scale_.scale, scorers[j].scale_.offset, scorers[j].scale_.most_within(bounds[j]),
+                          out + chunk * j, hits + chunk / block * j};
+        const PqCodes& codes = *scorers[0].codes_;
+        scorers[0].kernels_->scan32(codes.stored().row(static_cast<Slot>(first / block)), words, codes.groups(), queries.data(), scorers.size());
+        if (count % block == 0) return;
+        for (std::size_t j = 0; j < scorers.size(); ++j) queries[j].hits[words - 1] &= (1u << count % block) - 1u;
+    }
+
+private:
+    static constexpr std::size_t block = PqCodes::block;
+
+    void scan_blocks(std::size_t first, std::size_t blocks, float* out, std::uint32_t* hits) const noexcept {
+        const simd::BlockQuery query{bytes_, scale_.scale, scale_.offset, std::numeric_limits<std::int32_t>::max(), out, hits};
+        kernels_->scan32(codes_->stored().row(static_cast<Slot>(first / block)), blocks, codes_->groups(), &query, 1);
+    }
+
+    /// Bit i: distances[i] <= bound, or NaN. Most blocks have none, which takes a glance.
+    static std::uint32_t bits_within(const float* distances, std::size_t count, float bound) noexcept {
+        int any = 0;
+        if (count == block) {
+            for (std::size_t i = 0; i < block; ++i) any |= !(distances[i] > bound);
+            if (any == 0) return 0;
+        }
+        std::uint32_t bits = 0;
+        for (std::size_t i = 0; i < count; ++i) bits |= std::uint32_t{!(distances[i] > bound)} << i;
+        return bits;
+    }
+
+    const PqCodes* codes_;
+    const simd::KernelTable* kernels_;
+    const float* entries_ = nullptr;
+    const std::uint8_t* bytes_ = nullptr;
+    float bias_ = 0.0f;
+    ByteScale scale_;
+};
+
+}  // namespace kith
