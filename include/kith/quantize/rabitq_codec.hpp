@@ -13,8 +13,8 @@
 //
 // but for a share of cases that falls as exp(-epsilon^2 / 2): with epsilon = 1.9 it is about one in twenty. An error is half as large with each bit.
 //
-// The search for the scale: the cosine is looked at for a dozen scales about the one that is best for normal coordinates, and the best of those made finer
-// twice. About it every change of the code that a growing scale brings (some D / 2) is tried, as the paper does for all of them.
+// The search for the scale: the cosine is looked at for a dozen scales about the one that is best for normal coordinates, and more closely about the best of
+// those. About that one every change of the code that a growing scale brings is tried, D / 2 of them or 128, as the paper does for all of them.
 //
 // A row of codes is RabitqFactors (12 bytes) and D B / 8 bytes, laid out as simd/rabitq_kernels.hpp says. Rows depend on nothing but the data and the seed.
 #pragma once
@@ -61,19 +61,23 @@ public:
             return;
         }
         double squares = 0, sum = 0;
+        float largest = 0;
         for (std::size_t i = 0; i < dim; ++i) {
+            largest = std::max(largest, a[i]);
             squares += static_cast<double>(a[i]) * static_cast<double>(a[i]);
             sum += static_cast<double>(a[i]);
         }
-        double scale = best_on_grid(a, dim, std::sqrt(static_cast<double>(dim) / squares) / normal_step[bits]);
-        const double half = std::min(0.3, static_cast<double>(dim) / (4 * sum * scale));  // about dim / 2 changes within
+        const double unclipped = (most_ + 1) / static_cast<double>(largest);  // the largest scale at which no level is cut off
+        const double scale = best_on_grid(a, dim, std::sqrt(static_cast<double>(dim) / squares) / normal_step[bits], unclipped);
+        const double wanted = std::max(static_cast<double>(dim), 256.0) / 2;  // changes to try
+        const double half = std::min(0.3, wanted / (2 * sum * scale));
         sweep(a, dim, scale * (1 - half), scale * (1 + half), levels);
     }
 
 private:
     /// The distance of levels that loses least of a standard normal variable (Max 1960, "Quantizing for minimum distortion").
     static constexpr std::array<double, 9> normal_step{0, 1.596, 0.9957, 0.5860, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308};
-    static constexpr std::array<double, 12> grid{0.45, 0.55, 0.65, 0.75, 0.85, 0.93, 1.0, 1.08, 1.18, 1.33, 1.6, 2.2};
+    static constexpr std::array<double, 17> grid{1.0, 0.94, 1.06, 0.88, 1.12, 0.82, 1.2, 0.76, 1.3, 0.7, 1.42, 0.64, 1.6, 0.55, 1.9, 0.45, 2.4};
 
     struct Change {
         double scale;
@@ -103,7 +107,8 @@ private:
         return dot * dot / static_cast<double>(square);
     }
 
-    double best_on_grid(const float* a, std::size_t dim, double about) const noexcept {
+    /// In many dimensions the cosine changes smoothly with the scale, and half of the grid will do.
+    double best_on_grid(const float* a, std::size_t dim, double about, double unclipped) const noexcept {
         double best = about, highest = -1;
         const auto look = [&](double scale) {
             const double found = closeness(a, dim, scale);
@@ -112,8 +117,9 @@ private:
                 best = scale;
             }
         };
-        for (const double factor : grid) look(about * factor);
-        for (const double finer : {0.04, 0.02}) {
+        look(unclipped);
+        for (std::size_t i = 0; i < grid.size(); i += dim < 512 ? 1 : 2) look(about * grid[i]);
+        for (const double finer : {0.03, 0.015}) {
             const double middle = best;
             look(middle * (1 - finer));
             look(middle * (1 + finer));

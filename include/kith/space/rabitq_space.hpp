@@ -35,6 +35,7 @@
 #include <utility>
 #include <vector>
 
+#include "kith/core/executor.hpp"
 #include "kith/core/params.hpp"
 #include "kith/core/prefetch.hpp"
 #include "kith/quantize/rabitq_codec.hpp"
