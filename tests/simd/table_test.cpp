@@ -49,10 +49,10 @@ TEST_CASE("every table is complete") {
         CHECK((t.product.encode != nullptr && t.product.l2_table != nullptr && t.product.dot_table != nullptr &&
                t.product.l2_between != nullptr && t.product.dot_between != nullptr && t.product.run != nullptr &&
                t.product.gather != nullptr));
+        for (std::size_t bits = 1; bits <= 8; ++bits) CHECK((t.rabitq.run[bits - 1] != nullptr && t.rabitq.gather[bits - 1] != nullptr));
         CHECK((t.nearest_f32.lanes > 0 && t.nearest_f32.pack != nullptr && t.nearest_f32.score != nullptr));
         CHECK(t.add_rows_f32 != nullptr);
-        CHECK((t.widen_f16 != nullptr && t.widen_bf16 != nullptr && t.widen_i8 != nullptr &&
-               t.widen_u8 != nullptr));
+        CHECK((t.widen_f16 != nullptr && t.widen_bf16 != nullptr && t.widen_i8 != nullptr && t.widen_u8 != nullptr));
         CHECK((t.first_not_finite_f32 != nullptr && t.first_not_finite_f16 != nullptr &&
                t.first_not_finite_bf16 != nullptr));
     }

@@ -222,7 +222,7 @@ public:
         links_.make_owned();
         return connect_unreached(links_, slots(), hidden(), entry, ef, touched, [&](Slot node, std::size_t wide) {
             auto& scratch = workers[0];
-            const auto scorer = bind_query(space_, scratch.load(space_, node), scratch.walk.scorer);
+            const auto scorer = scratch.bind_row(space_, node);
             find_candidates(base(), scorer, node, entry, wide, scratch);
             return std::span<const Hit<Distance>>(scratch.candidates);
         });
@@ -248,7 +248,7 @@ private:
     /// The nodes around `slot` that link to it, found by a search.
     void find_linking(Slot slot, Slot entry, BuildScratch<S>& scratch, std::vector<Slot>& nodes) const {
         constexpr std::size_t ef = 128;
-        const auto scorer = bind_query(space_, scratch.load(space_, slot), scratch.walk.scorer);
+        const auto scorer = scratch.bind_row(space_, slot);
         find_candidates(base(), scorer, slot, entry, ef, scratch);
         const auto look = [&](Slot node) {
             if (node >= slots()) return;

@@ -71,12 +71,19 @@ struct BuildScratch {
         space.read_query(slot, query);
         return query;
     }
+
+    /// Scores as row `slot`, until the next call. Where a space can, with what distance() says of the row, which is what lists are pruned by; of a decoded
+    /// row codes may say something else.
+    auto bind_row(const S& space, Slot slot) {
+        if constexpr (requires { space.row_scorer(slot, walk.scorer); }) return space.row_scorer(slot, walk.scorer);
+        else return bind_query(space, load(space, slot), walk.scorer);
+    }
 };
 
 /// The distances of `slots` from node `from`, as sorted candidates in scratch.candidates.
 template <Space S>
 void score_candidates(const S& space, Slot from, std::span<const Slot> slots, BuildScratch<S>& scratch) {
-    const auto scorer = bind_query(space, scratch.load(space, from), scratch.walk.scorer);
+    const auto scorer = scratch.bind_row(space, from);
     scratch.distances.resize(slots.size());
     scorer.gather(slots, scratch.distances.data());
     for (std::size_t i = 0; i < slots.size(); ++i) scratch.candidates.push_back({sane(scratch.distances[i]), slots[i]});

@@ -247,7 +247,7 @@ private:
 
     /// Algorithm 1 for one node of a batch, up to the choice of its neighbours in each of its layers.
     void plan_node(Slot node, Scratch& scratch) const {
-        const auto scorer = bind_query(space(), scratch.load(space(), node), scratch.walk.scorer);
+        const auto scorer = scratch.bind_row(space(), node);
         SearchStats stats;
         std::size_t level = std::min(hierarchy_.level(node), hierarchy_.top());
         Slot entry = find_entry(scorer, level, scratch.walk, stats);

@@ -220,7 +220,7 @@ private:
 
     /// GreedySearch and RobustPrune for one node of a batch. again: it has links already, which are candidates too.
     void plan_node(Slot node, float alpha, bool again, Scratch& scratch) const {
-        const auto scorer = bind_query(space(), scratch.load(space(), node), scratch.walk.scorer);
+        const auto scorer = scratch.bind_row(space(), node);
         graph_.find_candidates(graph_.base(), scorer, node, entry_, params_.l, scratch);
         if (again) graph_.add_neighbours(scorer, node, scratch);
         prune(space(), scratch.candidates, params_.r, alpha, refills(), scratch.pruned);

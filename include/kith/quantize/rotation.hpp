@@ -169,6 +169,19 @@ public:
         }
     }
 
+    /// x (padded_dim() floats) becomes what apply() would have made it of, up to rounding; of the first dim() elements, that is: behind them is
+    /// what apply() took for zeros. Each step of apply() is symmetric or diagonal, so it is the same steps the other way round.
+    __attribute__((noinline)) void apply_inverse(float* x) const noexcept {
+        for (std::size_t round = rounds_; round-- > 0;) {
+            if (block_ != padded_) detail::hadamard_by_two(x, padded_, padded_ / 2);
+            detail::hadamard(x + first_of(round), block_);
+            const float* const factors = factors_.data() + round * padded_;
+            for (std::size_t i = 0; i < padded_; i += 4)
+                detail::store_four(x + i, detail::load_four(x + i) * detail::load_four(factors + i));
+            __asm__ volatile("" : : "r"(x) : "memory");  // the products are in memory: no fused multiply-add
+        }
+    }
+
 private:
     std::size_t first_of(std::size_t round) const noexcept {
         return round % 2 == 0 ? 0 : padded_ - block_;

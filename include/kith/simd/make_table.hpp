@@ -12,6 +12,7 @@
 #include "kith/simd/nearest_kernels.hpp"
 #include "kith/simd/pool_kernels.hpp"
 #include "kith/simd/product_kernels.hpp"
+#include "kith/simd/rabitq_kernels.hpp"
 #include "kith/simd/table.hpp"
 #include "kith/simd/tile.hpp"
 
@@ -52,6 +53,7 @@ constexpr KernelTable make_table() noexcept {
     t.scan32 = &BlockKernels<Arch>::scan32;
     t.gather32 = &BlockKernels<Arch>::gather32;
     t.product = product_kernels<Arch>();
+    t.rabitq = rabitq_kernels<Arch>();
 
     t.nearest_f32 = nearest_tile<Arch>();
     t.add_rows_f32 = &SumRows<Arch>::add;

@@ -159,6 +159,41 @@ struct ProductKernels {
                    std::size_t count, float bias, float* out) noexcept = nullptr;
 };
 
+/// A query against RaBitQ codes (quantize/rabitq_codec.hpp): q in whole numbers, and what is made of its products with codes.
+struct RabitqQuery {
+    /// Two planes of signed bytes, q = 128 high + low with both in -64 .. 64, from 6 bits on; else one, -127 .. 127. A plane is dim bytes and then
+    /// 64 that may hold anything.
+    const std::int8_t* planes = nullptr;
+    std::size_t dim = 0;            // a multiple of 32
+    std::int32_t offset = 0;        // (2^bits - 1) sum of q
+    float base = 0.0f;
+    float add_scale = 0.0f;
+    float dot_scale = 0.0f;
+    bool between_rows = false;      // q is a row's own code
+
+    static constexpr std::size_t padding = 64;  // behind a plane
+    static constexpr std::size_t planes_of(std::size_t bits) noexcept { return bits >= 6 ? 2 : 1; }
+};
+
+/// What a row of codes begins with.
+struct RabitqFactors {
+    float add;
+    float rescale;
+    float cosine;
+};
+
+/// One version for each number of bits, `bits - 1` being its place. A row is its factors and then codes u_j of 0 .. 2^bits - 1, where
+///   out[i] = (base + add_scale * add) + dot_scale * rescale * S,    S = sum over j of (2 u_j - (2^bits - 1)) q_j
+/// with rescale * cosine in place of rescale for between_rows. S is exact where (2^bits - 1) sum |q_j| < 2^31. `rows` are `stride` bytes apart,
+/// at any address.
+struct RabitqKernels {
+    using Run = void (*)(const RabitqQuery& q, const std::uint8_t* rows, std::size_t stride, std::size_t count, float* out) noexcept;
+    using Gather = void (*)(const RabitqQuery& q, const std::uint8_t* rows, std::size_t stride, const Slot* slots, std::size_t count,
+                            float* out) noexcept;
+    Run run[8] = {};
+    Gather gather[8] = {};
+};
+
 /// For each lane of a panel: the least score so far, the second least (equal to it where two share it), and the centroid of the least, the
 /// first of those that share it. Before any score: infinity, infinity, anything.
 struct NearestLanes {
@@ -219,6 +254,7 @@ struct KernelTable {
                                const std::int32_t* distances, std::size_t count) noexcept = nullptr;
     std::uint32_t (*merge_f32)(PoolRef<float>& pool, const Slot* slots, const float* distances,
                                std::size_t count) noexcept = nullptr;
+
     /// Scans blocks of 32 vectors' 4-bit codes, laid out as simd/block_sums.hpp says, with `count` queries (any number) in one pass:
     ///   out[32 b + i] = scale * s_i + offset,   s_i = sum over g of table[16 g + code(g, i)] of vector i of block b
     ///   hits[b]       bit i: s_i <= most
@@ -232,6 +268,7 @@ struct KernelTable {
                      float* out) noexcept = nullptr;
 
     ProductKernels product;
+    RabitqKernels rabitq;
 
     /// Widens n elements, for blocks of narrower rows on their way to a float tile.
     void (*widen_f16)(const Half* from, std::size_t n, float* to) noexcept = nullptr;

@@ -172,6 +172,16 @@ struct Isa<arch::Avx2> {
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm256_add_epi32(acc.v, _mm256_madd_epi16(a.v, b.v))};
     }
+    template <int shift, int mask>
+    static KITH_SIMD_INLINE I fields(I x) noexcept {
+        return {_mm256_and_si256(_mm256_srli_epi16(x.v, shift),
+                                 _mm256_set1_epi8(static_cast<char>(mask)))};
+    }
+    template <int largest>
+    static KITH_SIMD_INLINE I dot_codes(I acc, I a, I b) noexcept {
+        return {_mm256_add_epi32(acc.v, _mm256_madd_epi16(_mm256_maddubs_epi16(a.v, b.v),
+                                                          _mm256_set1_epi16(1)))};
+    }
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept {
         return {_mm256_sub_epi8(_mm256_max_epu8(a.v, b.v), _mm256_min_epu8(a.v, b.v))};
     }

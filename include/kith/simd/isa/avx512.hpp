@@ -175,6 +175,16 @@ struct Avx512Isa {
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(a.v, b.v))};
     }
+    template <int shift, int mask>
+    static KITH_SIMD_INLINE I fields(I x) noexcept {
+        return {_mm512_and_si512(_mm512_srli_epi16(x.v, shift),
+                                 _mm512_set1_epi8(static_cast<char>(mask)))};
+    }
+    template <int largest>
+    static KITH_SIMD_INLINE I dot_codes(I acc, I a, I b) noexcept {
+        return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(a.v, b.v),
+                                                          _mm512_set1_epi16(1)))};
+    }
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept {
         return {_mm512_sub_epi8(_mm512_max_epu8(a.v, b.v), _mm512_min_epu8(a.v, b.v))};
     }
@@ -271,6 +281,10 @@ struct Isa<arch::Avx512Vnni> : Avx512Isa<arch::Avx512Vnni> {
     /// acc += products of unsigned bytes of a and signed bytes of b, four to a lane, without saturation.
     static KITH_SIMD_INLINE I dot_bytes(I acc, I a, I b) noexcept {
         return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)};
+    }
+    template <int largest>
+    static KITH_SIMD_INLINE I dot_codes(I acc, I a, I b) noexcept {
+        return dot_bytes(acc, a, b);
     }
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
         return {_mm512_add_epi32(acc.v, _mm512_popcnt_epi64(x.v))};

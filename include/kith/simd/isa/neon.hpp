@@ -156,6 +156,26 @@ struct Isa<arch::Neon> {
         sum = vpadalq_s16(sum, vmull_high_s8(x, y));
         return {vreinterpretq_u8_s32(sum)};
     }
+    template <int shift, int mask>
+    static KITH_SIMD_INLINE I fields(I x) noexcept {
+        if constexpr (shift > 0) return {vandq_u8(vshrq_n_u8(x.v, shift), vdupq_n_u8(mask))};
+        else return {vandq_u8(x.v, vdupq_n_u8(mask))};
+    }
+    template <int largest>
+    static KITH_SIMD_INLINE I dot_codes(I acc, I a, I b) noexcept {
+        if constexpr (largest < 128)
+            return dot(acc, widen(a, std::int8_t{}), widen(b, std::int8_t{}));
+        const int8x16_t q = vreinterpretq_s8_u8(b.v);
+        const int16x8_t low = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(a.v)));
+        const int16x8_t high = vreinterpretq_s16_u16(vmovl_high_u8(a.v));
+        const int16x8_t q_low = vmovl_s8(vget_low_s8(q)), q_high = vmovl_high_s8(q);
+        int32x4_t sum = vreinterpretq_s32_u8(acc.v);
+        sum = vmlal_s16(sum, vget_low_s16(low), vget_low_s16(q_low));
+        sum = vmlal_high_s16(sum, low, q_low);
+        sum = vmlal_s16(sum, vget_low_s16(high), vget_low_s16(q_high));
+        sum = vmlal_high_s16(sum, high, q_high);
+        return {vreinterpretq_u8_s32(sum)};
+    }
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept { return {vabdq_u8(a.v, b.v)}; }
     static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept {
         return add_bytes(acc, vabdq_u8(a.v, b.v));

@@ -173,6 +173,16 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm_add_epi32(acc.v, _mm_madd_epi16(a.v, b.v))};
     }
+    /// Of every byte the bits from `shift` on that `mask` keeps.
+    template <int shift, int mask>
+    static KITH_SIMD_INLINE I fields(I x) noexcept {
+        return {_mm_and_si128(_mm_srli_epi16(x.v, shift), _mm_set1_epi8(static_cast<char>(mask)))};
+    }
+    /// acc += a . b of unsigned bytes a, each at most `largest`, and signed bytes b, where no two products that lie side by side add up to 2^15.
+    template <int largest>
+    static KITH_SIMD_INLINE I dot_codes(I acc, I a, I b) noexcept {
+        return dot(acc, widen(a, std::uint8_t{}), widen(b, std::int8_t{}));
+    }
     /// |a - b| of unsigned bytes.
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept {
         return {_mm_sub_epi8(_mm_max_epu8(a.v, b.v), _mm_min_epu8(a.v, b.v))};
