@@ -31,7 +31,7 @@
 #include <utility>
 #include <vector>
 
-#include "kith/quantize/sq8.hpp"
+#include "kith/quantize/scalar.hpp"
 #include "kith/space/dense.hpp"
 
 namespace kith {

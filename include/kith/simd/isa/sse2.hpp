@@ -158,6 +158,10 @@ struct Isa<arch::Baseline> {
         return {_mm_add_epi32(
             acc.v, _mm_add_epi32(_mm_madd_epi16(a.low, b.low), _mm_madd_epi16(a.high, b.high)))};
     }
+    /// acc += products of bytes a (0 .. 127) and signed bytes b, of which two fit 16 bits.
+    static KITH_SIMD_INLINE I dot_small(I acc, I a, I b) noexcept {
+        return dot(acc, widen(a, std::int8_t{}), widen(b, std::int8_t{}));
+    }
     /// acc += a . b of registers that hold 16-bit integers.
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm_add_epi32(acc.v, _mm_madd_epi16(a.v, b.v))};
@@ -166,6 +170,8 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept {
         return {_mm_sub_epi8(_mm_max_epu8(a.v, b.v), _mm_min_epu8(a.v, b.v))};
     }
+    /// The same of bytes 0 .. 127.
+    static KITH_SIMD_INLINE I small_difference(I a, I b) noexcept { return difference(a, b); }
     /// acc += sum of |a - b| of unsigned bytes.
     static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept {
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(a.v, b.v))};
@@ -181,9 +187,22 @@ struct Isa<arch::Baseline> {
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(v, _mm_setzero_si128()))};
     }
 
+    /// The halves of every byte, and eight times those.
+    static KITH_SIMD_INLINE I low_nibbles(I x) noexcept {
+        return {_mm_and_si128(x.v, _mm_set1_epi8(0x0F))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles(I x) noexcept {
+        return low_nibbles({_mm_srli_epi16(x.v, 4)});
+    }
+    static KITH_SIMD_INLINE I low_nibbles_by_8(I x) noexcept {
+        return {_mm_and_si128(_mm_slli_epi16(x.v, 3), _mm_set1_epi8(0x78))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles_by_8(I x) noexcept {
+        return {_mm_and_si128(_mm_srli_epi16(x.v, 1), _mm_set1_epi8(0x78))};
+    }
+
     // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_kernels.hpp):
     //   lookup(tables, x)              byte i of x (0 .. 15) picks one of the 16 bytes of table i / 16
-    //   low_nibbles, high_nibbles(x)   of every byte
     //   add_u16(a, b)                  sums of 16-bit integers
     //   add_high_bytes(a, x)           a + (x >> 8), in 16-bit integers
     //   without_high_bytes(a, high)    a - (high << 8), in 16-bit integers
