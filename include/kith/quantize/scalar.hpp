@@ -92,10 +92,8 @@ public:
 
     template <class Code>
     float value(Code code, std::size_t dimension) const noexcept {
-        const int level = std::is_signed_v<Code> ? int{code} : int{code} - zero;
-        const double v = static_cast<double>(centres_[dimension]) + static_cast<double>(step_) * level;
         constexpr double most = std::numeric_limits<float>::max();
-        return static_cast<float>(std::clamp(v, -most, most));
+        return static_cast<float>(std::clamp(exact(code, dimension), -most, most));
     }
 
     /// dim() values to dim() codes of int8 or uint8; with Parts, in so many parts of a level: a query may be finer than
@@ -113,9 +111,12 @@ public:
     /// A value as an element of a decoded row.
     template <class T, class Code>
     T element(Code code, std::size_t dimension) const noexcept {
-        const float v = value(code, dimension);
-        if constexpr (std::is_same_v<T, float>) return v;
-        else return static_cast<T>(std::clamp(v, 0.0f, 255.0f) + 0.5f);
+        if constexpr (std::is_same_v<T, float>) {
+            return value(code, dimension);
+        } else {
+            const double v = exact(code, dimension);  // NaN, of a file that nobody has validated
+            return v > 0 ? static_cast<T>(std::min(v, 255.0) + 0.5) : T{0};
+        }
     }
 
     template <class T, class Code>
@@ -146,6 +147,12 @@ public:
     }
 
 private:
+    template <class Code>
+    double exact(Code code, std::size_t dimension) const noexcept {
+        const int level = std::is_signed_v<Code> ? int{code} : int{code} - zero;
+        return static_cast<double>(centres_[dimension]) + static_cast<double>(step_) * level;
+    }
+
     double inverse() const noexcept { return 1.0 / static_cast<double>(step_); }
 
     template <class Code, int Parts>
