@@ -77,7 +77,7 @@ public:
     static ScalarCodec train(MatrixView<const T> rows, Executor& executor = inline_executor(), std::uint64_t seed = 0, Scale scale = {},
                           FarRows far = FarRows::leave_out) {
         if (rows.cols() == 0) fail(ErrorCode::dimension_mismatch, "expected rows of at least 1 element, got 0");
-        return Trainer(sample(rows, seed, scale, far, executor), rows.cols()).train(executor, FloatElement<T> ? 0.0f : 1.0f);
+        return Trainer(sample(rows, seed, scale, far, executor), rows.cols(), FloatElement<T> ? 0 : 1).train(executor);
     }
 
     std::size_t dim() const noexcept { return centres_.size(); }
@@ -238,10 +238,10 @@ private:
 
     class Trainer {
     public:
-        Trainer(std::vector<float> columns, std::size_t dim)
-            : columns_(std::move(columns)), dim_(dim), rows_(columns_.size() / dim) {}
+        Trainer(std::vector<float> columns, std::size_t dim, double least_step)
+            : columns_(std::move(columns)), dim_(dim), rows_(columns_.size() / dim), least_step_(least_step) {}
 
-        ScalarCodec train(Executor& executor, float least_step) {
+        ScalarCodec train(Executor& executor) {
             double range = 0, magnitude = 0;
             if (rows_ > 0) {
                 executor.run(dim_, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
@@ -255,10 +255,14 @@ private:
             std::vector<float> centres(dim_, 0.0f);
             if (rows_ == 0 || range == 0) {  // nothing says how rows will differ: as much as twice their values
                 for (std::size_t d = 0; d < dim_ && rows_ > 0; ++d) centres[d] = column(d)[0];
-                return {std::move(centres), usable(std::max(static_cast<double>(least_step), (magnitude > 0 ? magnitude : 1.0) / (zero / 2)))};
+                return {std::move(centres), usable(std::max(least_step_, (magnitude > 0 ? magnitude : 1.0) / (zero / 2)))};
             }
-            const double best = best_step(range / steps, executor) * (1.0 + 8.0 / static_cast<double>(rows_));
-            const float step = usable(std::max(static_cast<double>(least_step), best));
+            const double worst = static_cast<double>(rows_ * dim_) * (range / steps) * (range / steps) / 4;
+            double best = best_step(range / steps, ratio, candidates, worst, executor);
+            if constexpr (is_coarse) best = best_step(best / ratio, 0.97, 10, worst, executor);
+            best *= 1.0 + 8.0 / static_cast<double>(rows_);
+            // Where all values of integers have levels, a wider step would lose what this one keeps.
+            const float step = usable(best < least_step_ * (1 + 1.0 / steps) ? least_step_ : best);
             executor.run(dim_, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
                 Sums sums;
                 for (std::size_t d = begin; d < end; ++d) {
@@ -272,6 +276,7 @@ private:
 
     private:
         static constexpr int steps = 2 * zero - 1;  // from the lowest level to the highest
+        static constexpr bool is_coarse = Bits < 8;  // then it is worth while to look closer
         static constexpr std::size_t candidates = 80;
         static constexpr double ratio = 0.87;  // of a candidate to the one before; 0.87^80 is 1 / 70,000
 
@@ -327,17 +332,21 @@ private:
             return (left + right) / 2;
         }
 
-        /// Level 0 of dimension d.
+        /// Level 0 of dimension d. Of few levels, half a step is not little: the window is moved only where that is better.
         double centre(std::size_t d, double step, const Sums& sums) const {
             if (highest(d) == lowest(d)) return lowest(d);
             const double middle = lowest(d) + window(d, steps * step, sums) + steps / 2.0 * step;
             const auto median = static_cast<double>(column(d)[rows_ / 2]);
-            return median + std::round((middle - median) / step) * step;
+            const double moved = median + std::round((middle - median) / step) * step;
+            if constexpr (is_coarse) {
+                const double unmoved = middle + step / 2;
+                if (step > least_step_ && error(d, step, unmoved, sums) < 0.98 * error(d, step, moved, sums)) return unmoved;
+            }
+            return moved;
         }
 
         /// What clips is added up from the sums; what is rounded is measured, on every so many values of the sorted column.
-        double error(std::size_t d, double step, const Sums& sums) const {
-            const double middle = centre(d, step, sums);
+        double error(std::size_t d, double step, double middle, const Sums& sums) const {
             const double low = middle - zero * step, high = middle + (zero - 1) * step;
             const std::size_t stride = std::max<std::size_t>(rows_ / 512, 1);
             double rounded = 0;
@@ -351,21 +360,21 @@ private:
             return rounded * step * step * static_cast<double>(stride) + clipped(d, low - lowest(d), steps * step, sums);
         }
 
-        /// Of a geometric series that begins at `widest`, which clips nothing.
-        double best_step(double widest, Executor& executor) const {
-            std::vector<double> tried(candidates);
-            for (std::size_t c = 0; c < candidates; ++c) tried[c] = widest * std::pow(ratio, static_cast<double>(c));
-            std::vector<double> errors(dim_ * candidates);
+        /// Of a geometric series of `count` steps that begins at `widest`. `worst` is more than the error of the step that
+        /// clips nothing.
+        double best_step(double widest, double by, std::size_t count, double worst, Executor& executor) const {
+            std::vector<double> tried(count);
+            for (std::size_t c = 0; c < count; ++c) tried[c] = widest * std::pow(by, static_cast<double>(c));
+            std::vector<double> errors(dim_ * count);
             executor.run(dim_, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
                 Sums sums;
                 for (std::size_t d = begin; d < end; ++d) {
                     add_up(d, sums);
-                    for (std::size_t c = 0; c < candidates; ++c) {
-                        errors[d * candidates + c] = error(d, tried[c], sums);
-                        // Finer steps only clip more: enough once this dimension alone is worse than it was with the
-                        // widest step in all.
-                        if (errors[d * candidates + c] > static_cast<double>(rows_ * dim_) * widest * widest / 4) {
-                            std::fill_n(errors.data() + d * candidates + c, candidates - c, std::numeric_limits<double>::infinity());
+                    for (std::size_t c = 0; c < count; ++c) {
+                        errors[d * count + c] = error(d, tried[c], centre(d, tried[c], sums), sums);
+                        // Finer steps only clip more: enough once this dimension alone is worse than all need be.
+                        if (errors[d * count + c] > worst) {
+                            std::fill_n(errors.data() + d * count + c, count - c, std::numeric_limits<double>::infinity());
                             break;
                         }
                     }
@@ -373,9 +382,9 @@ private:
             });
             std::size_t best = 0;
             double least = std::numeric_limits<double>::infinity();
-            for (std::size_t c = 0; c < candidates; ++c) {
+            for (std::size_t c = 0; c < count; ++c) {
                 double total = 0;
-                for (std::size_t d = 0; d < dim_; ++d) total += errors[d * candidates + c];
+                for (std::size_t d = 0; d < dim_; ++d) total += errors[d * count + c];
                 if (total < least) {
                     least = total;
                     best = c;
@@ -387,6 +396,7 @@ private:
         std::vector<float> columns_;
         std::size_t dim_;
         std::size_t rows_;
+        double least_step_;
     };
 
     std::vector<float> centres_;
