@@ -54,25 +54,29 @@ TEST_CASE("codes of 4 bits are the nearest of 16 levels, the outermost ones beyo
     CHECK(codec.value(std::uint8_t{15}, 1) == 1.5f);
 }
 
-TEST_CASE("a query may be finer than levels: eighths of them, which levels are eight of", "[quantize][sq4]") {
+TEST_CASE("a query may be finer than rows and reach beyond them", "[quantize][sq4]") {
     const std::vector<float> values = normal(300 * 19, 3, 2.0);
     const auto rows = view_of(values, 19);
     const auto codec = Sq4Codec::train(rows);
-    std::vector<std::uint8_t> codes(19), eighths(19);
+    const auto step = static_cast<double>(codec.step());
+    std::vector<std::int8_t> levels(19), quarters(19);
     std::vector<float> decoded(19);
     for (std::size_t i = 0; i < rows.rows(); ++i) {
-        codec.encode<8>(rows.row(i), 1.0f, eighths.data());
-        for (std::size_t d = 0; d < 19; ++d) {
-            REQUIRE(eighths[d] <= 127);
-            const double value = static_cast<double>(codec.centres()[d]) + static_cast<double>(codec.step()) * (eighths[d] - 64) / 8;
-            if (eighths[d] != 0 && eighths[d] != 127)
-                REQUIRE(std::abs(value - static_cast<double>(rows.row(i)[d])) <= 0.5001 / 8 * static_cast<double>(codec.step()));
+        codec.encode_query(rows.row(i), 1.0f, quarters.data());
+        for (std::size_t d = 0; d < 19; ++d) {  // none is so far out that it would be clipped
+            const double value = static_cast<double>(codec.centres()[d]) + step * (quarters[d] - 32) / 4;
+            REQUIRE(std::abs(value - static_cast<double>(rows.row(i)[d])) <= 0.5001 / 4 * step);
         }
-        codec.encode(rows.row(i), 1.0f, codes.data());
-        codec.decode(codes.data(), decoded.data());
-        codec.encode<8>(decoded.data(), 1.0f, eighths.data());
-        for (std::size_t d = 0; d < 19; ++d) REQUIRE(eighths[d] == 8 * codes[d]);
+        codec.encode(rows.row(i), 1.0f, levels.data());
+        codec.decode(levels.data(), decoded.data());
+        codec.encode_query(decoded.data(), 1.0f, quarters.data());
+        for (std::size_t d = 0; d < 19; ++d) REQUIRE(quarters[d] == 4 * levels[d] + 32);
     }
+    const std::vector<float> far(19, 1e30f);
+    codec.encode_query(far.data(), 1.0f, quarters.data());
+    CHECK(quarters == std::vector<std::int8_t>(19, 95));
+    codec.encode_query(far.data(), -1.0f, quarters.data());
+    CHECK(quarters == std::vector<std::int8_t>(19, -32));
 }
 
 TEST_CASE("16 levels lie where they lose least", "[quantize][sq4]") {

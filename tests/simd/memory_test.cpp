@@ -59,13 +59,12 @@ void touch(const DistanceKernels<T, D>& kernels, const GuardedPages& row_pages,
         kernels.one(query_pages.place<T>(dim, at_end), row_pages.place<T>(dim, at_end), dim));
 }
 
-template <class Q>
-void touch(const NibbleKernels<Q>& kernels, const GuardedPages& row_pages, const GuardedPages& query_pages,
+void touch(const NibbleKernels& kernels, const GuardedPages& row_pages, const GuardedPages& query_pages,
            std::size_t bytes, bool at_end) {
     using Byte = std::uint8_t;
     constexpr Slot slots[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
     std::int32_t out[9];
-    const Q* q = query_pages.place<Q>(2 * bytes, at_end);
+    const std::int8_t* q = query_pages.place<std::int8_t>(2 * bytes, at_end);
     for (const std::size_t count : {std::size_t{1}, std::size_t{8}, std::size_t{9}}) {
         const RowsRef<Byte> rows{row_pages.place<Byte>(count * bytes, at_end), bytes, bytes, nullptr};
         kernels.run(q, rows, 0, count, out);

@@ -87,7 +87,7 @@ public:
     /// The code of a value that was scaled: levels are signed, codes of uint8 count from 0. NaN is as low as can be.
     template <class Code>
     Code code(double value, std::size_t dimension) const noexcept {
-        return nearest<Code, 1>(value, centres_[dimension], inverse());
+        return nearest<Code>(value, centres_[dimension], inverse());
     }
 
     template <class Code>
@@ -96,16 +96,27 @@ public:
         return static_cast<float>(std::clamp(exact(code, dimension), -most, most));
     }
 
-    /// dim() values to dim() codes of int8 or uint8; with Parts, in so many parts of a level: a query may be finer than
-    /// rows. O(d).
-    template <int Parts = 1, class T, class Code>
+    /// dim() values to dim() codes of int8 or uint8. O(d).
+    template <class T, class Code>
     void encode(const T* row, float scale, Code* codes) const noexcept {
         // Bytes that are written might be anybody's: what the loop reads is made its own.
         const float* const centres = centres_.data();
         const std::size_t count = dim();
-        const double by = Parts * inverse();
+        const double by = inverse();
         for (std::size_t i = 0; i < count; ++i)
-            codes[i] = nearest<Code, Parts>(static_cast<double>(to_float(row[i])) * static_cast<double>(scale), centres[i], by);
+            codes[i] = nearest<Code>(static_cast<double>(to_float(row[i])) * static_cast<double>(scale), centres[i], by);
+    }
+
+    /// A query, which may be finer than rows and reach beyond them: quarters of a level from the lowest one on, -32 .. 95.
+    /// The 16 levels are 0, 4 .. 60; as many again are outside, where clipping a query would cost more than a row's.
+    template <class T>
+        requires(Bits == 4)
+    void encode_query(const T* row, float scale, std::int8_t* quarters) const noexcept {
+        const double by = 4 * inverse();
+        for (std::size_t i = 0; i < dim(); ++i) {
+            const double x = static_cast<double>(to_float(row[i])) * static_cast<double>(scale);
+            quarters[i] = static_cast<std::int8_t>(nearest(x, centres_[i], by, -64, 63) + 32);
+        }
     }
 
     /// A value as an element of a decoded row.
@@ -155,15 +166,16 @@ private:
 
     double inverse() const noexcept { return 1.0 / static_cast<double>(step_); }
 
-    template <class Code, int Parts>
-    static Code nearest(double value, float centre, double inverse_step) noexcept {
-        constexpr int least = -Parts * zero;
-        static_assert(least >= -128);
+    static int nearest(double value, float centre, double inverse_step, int least, int most) noexcept {
         double level = (value - static_cast<double>(centre)) * inverse_step;
         level = level > least ? level : least;
-        level = level < -least - 1 ? level : -least - 1;
-        const int whole = static_cast<int>(level + (0.5 - least));
-        return static_cast<Code>(std::is_signed_v<Code> ? whole + least : whole);
+        level = level < most ? level : most;
+        return static_cast<int>(level + (0.5 - least)) + least;
+    }
+    template <class Code>
+    static Code nearest(double value, float centre, double inverse_step) noexcept {
+        const int level = nearest(value, centre, inverse_step, -zero, zero - 1);
+        return static_cast<Code>(std::is_signed_v<Code> ? level : level + zero);
     }
 
     static constexpr std::size_t most_sampled = 8192;

@@ -6,11 +6,11 @@
 // the block's 2 n in its low half and dimension n + j in its high half; so a line of memory is 128 dimensions, taken
 // apart by a shift and a mask, and both halves meet a run of the query's bytes in their natural order:
 //
-//   l2     query: unsigned bytes 0 .. 127, eighths of a level        sum (q - 8 x)^2, x = 0 .. 15
+//   l2     query: signed bytes -67 .. 127, quarters of a level       sum (q - 4 x)^2, x = 0 .. 15
 //   dot    query: signed bytes                                       sum q (x - 8)
 //
 // A query has 2 * bytes elements. Where the vector has an odd number of dimensions, whoever packs fills up both sides
-// with what adds nothing (level 8 of a row; 64 or 0 of a query). `one` is of two packed rows: 64 sum (a - b)^2, and
+// with what adds nothing (level 8 of a row; 32 or 0 of a query). `one` is of two packed rows: 16 sum (a - b)^2, and
 // sum (a - 8)(b - 8).
 //
 // Differences of l2 are at most 127, so that their squares are products of signed and of unsigned bytes alike: one
@@ -98,16 +98,15 @@ struct NibbleScanOp : Base {
 };
 
 template <class Arch>
-struct NibbleL2Op : NibbleScanOp<NibbleL2Op<Arch>, NibbleOpBase<Arch, std::uint8_t>> {
-    using Base = NibbleOpBase<Arch, std::uint8_t>;
+struct NibbleL2Op : NibbleScanOp<NibbleL2Op<Arch>, NibbleOpBase<Arch, std::int8_t>> {
+    using Base = NibbleOpBase<Arch, std::int8_t>;
     using Isa = typename Base::Isa;
     using I = typename Base::I;
 
-    static KITH_SIMD_INLINE std::uint32_t prepare(const std::uint8_t*, std::size_t) noexcept { return 0; }
+    static KITH_SIMD_INLINE std::uint32_t prepare(const std::int8_t*, std::size_t) noexcept { return 0; }
     static KITH_SIMD_INLINE void add(I& acc, const typename Base::Operand& q, I codes) noexcept {
-        const I low = Isa::small_difference(q.low, Isa::low_nibbles_by_8(codes));
-        const I high = Isa::small_difference(q.high, Isa::high_nibbles_by_8(codes));
-        acc = Isa::dot_small(Isa::dot_small(acc, low, low), high, high);
+        acc = Isa::l2_small(acc, q.low, Isa::low_nibbles_by_4(codes));
+        acc = Isa::l2_small(acc, q.high, Isa::high_nibbles_by_4(codes));
     }
 };
 
@@ -166,12 +165,10 @@ struct NibblePairL2Op : NibblePairOp<NibblePairL2Op<Arch>, Arch> {
 
     template <class Operand>
     static KITH_SIMD_INLINE void add_split(I& acc, const Operand& a, const Operand& b) noexcept {
-        const I low = Isa::small_difference(a.low, b.low);
-        const I high = Isa::small_difference(a.high, b.high);
-        acc = Isa::dot_small(Isa::dot_small(acc, low, low), high, high);
+        acc = Isa::l2_small(Isa::l2_small(acc, a.low, b.low), a.high, b.high);
     }
     static KITH_SIMD_INLINE std::int32_t finish_one(std::size_t, const I& acc, std::int32_t) noexcept {
-        return 64 * Isa::reduce_one(acc);
+        return 16 * Isa::reduce_one(acc);
     }
 };
 
@@ -194,7 +191,7 @@ struct NibblePairDotOp : NibblePairOp<NibblePairDotOp<Arch>, Arch> {
 };
 
 template <class Rows, class One>
-constexpr NibbleKernels<typename Rows::Query> nibble_kernels() noexcept {
+constexpr NibbleKernels nibble_kernels() noexcept {
     return {&Pair<One>::one, &Scan<Rows>::gather, &Scan<Rows>::run};
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // NibbleCodes<Metric>: rows of 4-bit codes, packed two to a byte (quantize/nibbles.hpp) and measured in whole numbers:
-// what DenseSpace is to codes of 8 bits. Codes go in and come out as bytes; a query is finer than they are:
+// what DenseSpace is to codes of 8 bits. Codes go in as levels, -8 .. 7; a query is finer than they are:
 //
-//   L2             query: bytes 0 .. 127, eighths of a level     |q - 8 codes|^2
-//   InnerProduct   query: signed bytes                           -(q . levels), levels being codes less 8
+//   L2             query: -67 .. 127, quarters of a level from the lowest one     |q - 4 (levels + 8)|^2
+//   InnerProduct   query: any signed bytes                                        -(q . levels)
 //
 // A query has query_size() elements, one more than rows where their number is odd, which is `behind`. Nothing is kept
 // beside a row: d / 2 bytes each, and one line of memory for 128 dimensions.
@@ -34,11 +34,11 @@ class NibbleCodes {
     static constexpr bool is_ip = std::same_as<M, InnerProduct>;
 
 public:
-    using code_type = std::conditional_t<is_ip, std::int8_t, std::uint8_t>;  // signed levels, or codes 0 .. 15
-    using query_type = code_type;
+    using code_type = std::int8_t;  // levels
+    using query_type = std::int8_t;
     using distance_type = std::int32_t;
     static constexpr std::size_t max_integer_dim = 133144;  // 127^2 * dim < 2^31
-    static constexpr query_type behind = is_ip ? 0 : 64;
+    static constexpr query_type behind = is_ip ? 0 : 32;
 
     /// No rows yet. Throws Error{dimension_mismatch, unsupported}.
     explicit NibbleCodes(std::size_t dim) : NibbleCodes(dim, Rows<std::uint8_t>(packed_nibbles(dim))) {}
@@ -95,7 +95,7 @@ public:
     /// Borrows the query: query_size() elements.
     scorer_type scorer(std::span<const query_type> query) const noexcept { return {*this, query.data()}; }
 
-    /// What a scorer says whose query is row a: its codes times 8, or its levels.
+    /// What a scorer says whose query is row a: 4 (levels + 8), or its levels.
     std::int32_t distance(Slot a, Slot b) const noexcept {
         const std::int32_t raw = kernels_->one(rows_.row(a), rows_.row(b), rows_.cols());
         return is_ip ? -raw : raw;
@@ -129,7 +129,7 @@ private:
     std::size_t dim_;
     Rows<std::uint8_t> rows_;
     std::vector<std::uint8_t> packed_;  // so that overwrite() allocates nothing
-    const simd::NibbleKernels<query_type>* kernels_ = nullptr;
+    const simd::NibbleKernels* kernels_ = nullptr;
 };
 
 }  // namespace kith

@@ -9,8 +9,9 @@
 //   cosine          |q / |q| - x / |x||^2 / 2 = 1 - cos, likewise         rows and queries are normalised first
 //   ip              -(q.centre + q.(x - centre))                          float: a query is quantised with a scale of its own
 //
-// Of 4 bits, a query's levels are quantised eight times finer than those of rows, and distances count in eighths: what
-// the query loses is next to nothing. Rows may then also be 8-bit unsigned integers, under L2 and Euclidean.
+// Of 4 bits, a query is quantised four times finer than rows and reaches eight levels beyond them on both sides, and
+// distances count in quarters of a level: what the query loses is little beside what rows do. Rows may then also be
+// 8-bit unsigned integers, under L2 and Euclidean.
 //
 // A zero row has no direction; under cosine it is coded as the unit vector opposite to the centre of all rows, where
 // it is in nobody's way.
@@ -69,7 +70,7 @@ template <int Bits, class M, class T>
     requires ScalarCoded<Bits, M, T>
 class ScalarSpace {
     static constexpr bool is_packed = Bits == 4;
-    static constexpr int parts = is_packed ? 8 : 1;  // of a level, that queries are quantised to
+    static constexpr int parts = is_packed ? 4 : 1;  // of a level, that queries are quantised to
     static constexpr bool is_ip = std::same_as<M, InnerProduct>;
     static constexpr bool is_cosine = std::same_as<M, Cosine>;
     static constexpr bool is_l1 = std::same_as<M, L1>;
@@ -80,7 +81,7 @@ public:
     using query_type = simd::query_element_t<T>;
     using distance_type = std::conditional_t<is_ip, float, std::int32_t>;
     using rows_view = MatrixView<const T>;
-    using code_type = std::conditional_t<is_ip, std::int8_t, std::uint8_t>;
+    using code_type = std::conditional_t<is_ip || is_packed, std::int8_t, std::uint8_t>;
     using codes_metric = std::conditional_t<is_ip, InnerProduct, std::conditional_t<is_l1, L1, L2>>;
     using codes_of = detail::CodesOf<Bits, codes_metric, code_type>;
     using codes_type = typename codes_of::type;
@@ -213,12 +214,16 @@ public:
                 codes[i] = static_cast<code_type>(static_cast<int>(static_cast<double>(query[i]) * inverse + 128.5) - 128);
             return ip_scorer(*this, bound, base, most / 127 * static_cast<double>(codec_.step()), false);
         } else {
+            const auto encode = [&](float scale) {
+                if constexpr (is_packed) codec_.encode_query(query.data(), scale, codes);
+                else codec_.encode(query.data(), scale, codes);
+            };
             if constexpr (is_cosine || IntegerElement<T>) {
-                if (codec_.is_decoded(query.data(), codes))
-                    for (std::size_t i = 0; i < dim(); ++i) codes[i] = static_cast<code_type>(codes[i] * parts);
-                else codec_.template encode<parts>(query.data(), RowScale{}(query.data(), dim()), codes);
+                if (!codec_.is_decoded(query.data(), codes)) encode(RowScale{}(query.data(), dim()));
+                else if constexpr (is_packed)
+                    for (std::size_t i = 0; i < dim(); ++i) codes[i] = static_cast<code_type>(4 * codes[i] + 32);
             } else {
-                codec_.template encode<parts>(query.data(), 1.0f, codes);
+                encode(1.0f);
             }
             return codes_.scorer(bound);
         }
@@ -375,7 +380,7 @@ private:
     template <class F>
     void for_each_code(Slot slot, F f) const {
         const stored_type* const row = codes_.rows().row(slot);
-        if constexpr (is_packed) for_each_nibble(row, dim(), [&](std::size_t i, int code) { f(i, static_cast<code_type>(is_ip ? code - 8 : code)); });
+        if constexpr (is_packed) for_each_nibble(row, dim(), [&](std::size_t i, int code) { f(i, static_cast<code_type>(code - 8)); });
         else
             for (std::size_t i = 0; i < dim(); ++i) f(i, row[i]);
     }

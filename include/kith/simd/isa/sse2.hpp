@@ -162,6 +162,11 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE I dot_small(I acc, I a, I b) noexcept {
         return dot(acc, widen(a, std::int8_t{}), widen(b, std::int8_t{}));
     }
+    /// acc += (a - b)^2 of signed bytes, which must differ by at most 127.
+    static KITH_SIMD_INLINE I l2_small(I acc, I a, I b) noexcept {
+        const Wide d = widen({_mm_sub_epi8(a.v, b.v)}, std::int8_t{});
+        return dot(acc, d, d);
+    }
     /// acc += a . b of registers that hold 16-bit integers.
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm_add_epi32(acc.v, _mm_madd_epi16(a.v, b.v))};
@@ -170,8 +175,6 @@ struct Isa<arch::Baseline> {
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept {
         return {_mm_sub_epi8(_mm_max_epu8(a.v, b.v), _mm_min_epu8(a.v, b.v))};
     }
-    /// The same of bytes 0 .. 127.
-    static KITH_SIMD_INLINE I small_difference(I a, I b) noexcept { return difference(a, b); }
     /// acc += sum of |a - b| of unsigned bytes.
     static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept {
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(a.v, b.v))};
@@ -187,18 +190,18 @@ struct Isa<arch::Baseline> {
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(v, _mm_setzero_si128()))};
     }
 
-    /// The halves of every byte, and eight times those.
+    /// The halves of every byte, and four times those.
     static KITH_SIMD_INLINE I low_nibbles(I x) noexcept {
         return {_mm_and_si128(x.v, _mm_set1_epi8(0x0F))};
     }
     static KITH_SIMD_INLINE I high_nibbles(I x) noexcept {
         return low_nibbles({_mm_srli_epi16(x.v, 4)});
     }
-    static KITH_SIMD_INLINE I low_nibbles_by_8(I x) noexcept {
-        return {_mm_and_si128(_mm_slli_epi16(x.v, 3), _mm_set1_epi8(0x78))};
+    static KITH_SIMD_INLINE I low_nibbles_by_4(I x) noexcept {
+        return {_mm_and_si128(_mm_slli_epi16(x.v, 2), _mm_set1_epi8(0x3C))};
     }
-    static KITH_SIMD_INLINE I high_nibbles_by_8(I x) noexcept {
-        return {_mm_and_si128(_mm_srli_epi16(x.v, 1), _mm_set1_epi8(0x78))};
+    static KITH_SIMD_INLINE I high_nibbles_by_4(I x) noexcept {
+        return {_mm_and_si128(_mm_srli_epi16(x.v, 2), _mm_set1_epi8(0x3C))};
     }
 
     // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_kernels.hpp):
