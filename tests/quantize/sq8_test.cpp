@@ -2,7 +2,7 @@
 //
 // The 8-bit codec: what is encoded comes back within half a step, a decoded row has its own codes, training finds a
 // good step for awkward data.
-#include "kith/quantize/sq8.hpp"
+#include "kith/quantize/scalar.hpp"
 
 #include <cmath>
 #include <cstring>

@@ -59,6 +59,20 @@ void touch(const DistanceKernels<T, D>& kernels, const GuardedPages& row_pages,
         kernels.one(query_pages.place<T>(dim, at_end), row_pages.place<T>(dim, at_end), dim));
 }
 
+void touch(const NibbleKernels& kernels, const GuardedPages& row_pages, const GuardedPages& query_pages,
+           std::size_t bytes, bool at_end) {
+    using Byte = std::uint8_t;
+    constexpr Slot slots[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+    std::int32_t out[9];
+    const std::int8_t* q = query_pages.place<std::int8_t>(2 * bytes, at_end);
+    for (const std::size_t count : {std::size_t{1}, std::size_t{8}, std::size_t{9}}) {
+        const RowsRef<Byte> rows{row_pages.place<Byte>(count * bytes, at_end), bytes, bytes, nullptr};
+        kernels.run(q, rows, 0, count, out);
+        kernels.gather(q, rows, slots, count, out);
+    }
+    static_cast<void>(kernels.one(query_pages.place<Byte>(bytes, at_end), row_pages.place<Byte>(bytes, at_end), bytes));
+}
+
 template <class T>
 void touch_integer_tile(const IntegerTile<T>& tile, const GuardedPages& pages, std::size_t dim,
                         bool at_end) {
@@ -164,6 +178,8 @@ TEST_CASE("kernels read nothing outside their rows") {
                     touch(k, rows, query, dim, at_end);
                 touch(t.hamming_b1, rows, query, dim, at_end);
                 touch(t.jaccard_b1, rows, query, dim, at_end);
+                touch(t.l2_n4, rows, query, dim, at_end);
+                touch(t.dot_n4, rows, query, dim, at_end);
                 touch_float_tile(t.tile_f32, rows, dim, at_end);
                 touch_nearest(t, rows, query, dim, at_end);
                 touch_integer_tile(t.tile_i8, rows, dim, at_end);

@@ -110,9 +110,10 @@ inline std::vector<Slot> scrambled_slots(std::size_t count) {
 
 /// run and gather agree with `one_of(row)` to the bit, for every number of rows up to 19 and wherever a run begins; neither writes
 /// past the end of its output.
-template <class T, class D, class OneOf>
-void check_grouping(const DistanceKernels<T, D>& kernels, const query_element_t<T>* q,
-                    RowsRef<T> rows, OneOf one_of) {
+template <class Kernels, class T, class OneOf>
+void check_grouping(const Kernels& kernels, const typename Kernels::Query* q, RowsRef<T> rows,
+                    OneOf one_of) {
+    using D = decltype(one_of(std::size_t{0}));
     constexpr std::size_t most = 19;
     const D untouched = static_cast<D>(-77);
     std::vector<D> expected(most);

@@ -42,6 +42,8 @@ TEST_CASE("every table is complete") {
         CHECK(complete(t.l1_u8));
         CHECK(complete(t.hamming_b1));
         CHECK(complete(t.jaccard_b1));
+        CHECK(complete(t.l2_n4));
+        CHECK(complete(t.dot_n4));
         CHECK((t.tile_f32.lanes > 0 && t.tile_f32.pack != nullptr && t.tile_f32.score != nullptr));
         CHECK((t.tile_i8.score == nullptr) == (t.tile_u8.score == nullptr));
         CHECK((t.merge_i32 != nullptr && t.merge_f32 != nullptr));

@@ -25,6 +25,8 @@
 #include "kith/index/refine.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/space/pq_space.hpp"
+#include "kith/space/rabitq_space.hpp"
+#include "kith/space/sq4_space.hpp"
 #include "kith/space/sq8_space.hpp"
 
 namespace kith {
@@ -57,6 +59,8 @@ using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, 
                         DenseSpace<Cosine, std::int8_t>, DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>>;
 using Sq8Spaces = TypeList<Sq8Space<L2, float>>;
 using PqSpaces = TypeList<PqSpace<L2, float>>;
+using Sq4Spaces = TypeList<Sq4Space<L2, float>>;
+using RabitqSpaces = TypeList<RabitqSpace<L2, float>>;
 
 #else
 
@@ -72,10 +76,12 @@ template <class T>
 using Sq8SpacesOf = TypeList<Sq8Space<L2, T>, Sq8Space<InnerProduct, T>, Sq8Space<Cosine, T>>;
 using Sq8Spaces = Concat<Sq8SpacesOf<float>, Sq8SpacesOf<Half>>::type;
 using PqSpaces = TypeList<PqSpace<L2, float>, PqSpace<InnerProduct, float>, PqSpace<Cosine, float>>;
+using Sq4Spaces = TypeList<Sq4Space<L2, float>, Sq4Space<InnerProduct, float>, Sq4Space<Cosine, float>>;
+using RabitqSpaces = TypeList<RabitqSpace<L2, float>, RabitqSpace<InnerProduct, float>, RabitqSpace<Cosine, float>>;
 
 #endif
 
-using CodecSpaces = Concat<Sq8Spaces, PqSpaces>::type;
+using CodecSpaces = Concat<Sq8Spaces, Sq4Spaces, PqSpaces, RabitqSpaces>::type;
 
 /// An index template as a value.
 template <template <class> class I>
@@ -87,8 +93,11 @@ struct Structure {
 using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>, Structure<Ivf>>;
 
 /// What IVF is to be had over: compiling all that it could be over takes longer than it is worth.
-using IvfSpaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
-                           DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, Sq8Space<L2, float>, Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>;
+using IvfSpaces = Concat<TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
+                                  DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, Sq8Space<L2, float>, Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>,
+                         Sq4Spaces, RabitqSpaces>::type;
+/// And Vamana not over these.
+using CoarseSpaces = Concat<Sq4Spaces, PqSpaces, RabitqSpaces>::type;
 
 template <class List, class T>
 inline constexpr bool contains = false;
@@ -101,7 +110,7 @@ inline constexpr bool offered = true;
 template <class S>
 inline constexpr bool offered<Structure<Ivf>, S> = contains<IvfSpaces, S>;
 template <class S>
-inline constexpr bool offered<Structure<Vamana>, S> = !contains<PqSpaces, S>;
+inline constexpr bool offered<Structure<Vamana>, S> = !contains<CoarseSpaces, S>;
 
 template <class I>
 struct Plain { using type = I; };
@@ -197,6 +206,10 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
 #define KITH_PQ_SPACE_MODELS(PREFIX, ...)          \
     KITH_REFINED_MODELS(PREFIX, Flat, __VA_ARGS__) \
     KITH_REFINED_MODELS(PREFIX, Hnsw, __VA_ARGS__)
+#define KITH_COARSE_MODELS(PREFIX, ...)            \
+    KITH_REFINED_MODELS(PREFIX, Flat, __VA_ARGS__) \
+    KITH_REFINED_MODELS(PREFIX, Hnsw, __VA_ARGS__) \
+    KITH_REFINED_MODELS(PREFIX, Ivf, __VA_ARGS__)
 
 /// What each file of any/models compiles.
 #if defined(KITH_FEW_SPACES)
@@ -220,6 +233,8 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
 #define KITH_IVF_SQ8_MODELS(PREFIX) KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)
 #define KITH_PQ_MODELS(PREFIX) KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)
+#define KITH_SQ4_MODELS(PREFIX) KITH_COARSE_MODELS(PREFIX, Sq4Space<L2, float>)
+#define KITH_RABITQ_MODELS(PREFIX) KITH_COARSE_MODELS(PREFIX, RabitqSpace<L2, float>)
 #else
 #define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)
 #define KITH_F16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, Half)
@@ -251,6 +266,14 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)             \
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<InnerProduct, float>)   \
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<Cosine, float>)
+#define KITH_SQ4_MODELS(PREFIX)                                  \
+    KITH_COARSE_MODELS(PREFIX, Sq4Space<L2, float>)              \
+    KITH_COARSE_MODELS(PREFIX, Sq4Space<InnerProduct, float>)    \
+    KITH_COARSE_MODELS(PREFIX, Sq4Space<Cosine, float>)
+#define KITH_RABITQ_MODELS(PREFIX)                               \
+    KITH_COARSE_MODELS(PREFIX, RabitqSpace<L2, float>)           \
+    KITH_COARSE_MODELS(PREFIX, RabitqSpace<InnerProduct, float>) \
+    KITH_COARSE_MODELS(PREFIX, RabitqSpace<Cosine, float>)
 #endif
 
 #if defined(KITH_COMPILED_MODELS)
@@ -265,6 +288,8 @@ KITH_SQ8_F16_MODELS(extern)
 KITH_IVF_MODELS(extern)
 KITH_IVF_SQ8_MODELS(extern)
 KITH_PQ_MODELS(extern)
+KITH_SQ4_MODELS(extern)
+KITH_RABITQ_MODELS(extern)
 #endif
 
 /// Calls visit(Type<I>{}) for the index type of this kind over these rows (rows_label); false where there is none.

@@ -10,6 +10,7 @@
 #include "kith/simd/float_kernels.hpp"
 #include "kith/simd/integer_kernels.hpp"
 #include "kith/simd/nearest_kernels.hpp"
+#include "kith/simd/nibble_kernels.hpp"
 #include "kith/simd/pool_kernels.hpp"
 #include "kith/simd/product_kernels.hpp"
 #include "kith/simd/rabitq_kernels.hpp"
@@ -44,6 +45,9 @@ constexpr KernelTable make_table() noexcept {
 
     t.hamming_b1 = distance_kernels<HammingOp<Arch>, HammingOp<Arch>>();
     t.jaccard_b1 = distance_kernels<JaccardOp<Arch>, JaccardOp<Arch>>();
+
+    t.l2_n4 = nibble_kernels<NibbleL2Op<Arch>, NibblePairL2Op<Arch>>();
+    t.dot_n4 = nibble_kernels<NibbleDotOp<Arch>, NibblePairDotOp<Arch>>();
 
     t.tile_f32 = float_tile<Arch>();
     t.tile_i8 = integer_tile<Arch, int8_t>();

@@ -10,6 +10,7 @@
 //   Context prepare(const Query*, dim)            once a call
 //   finish(Context, const Acc (&)[group], norms)  group results in a vector; finish_one(Context, Acc, norm)
 //   uses_norms                                    whether finish reads squared norms
+// An Op whose rows do not go in step with the query has an accumulate<G>(q, rows, dim, acc) in place of what adds.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +22,11 @@
 
 namespace kith::simd {
 
-/// Adds up G rows against a query.
+/// Adds up G rows, a step of each against the same step of a query.
 template <class Op, std::size_t G>
-KITH_SIMD_INLINE void accumulate_rows(const typename Op::Query* q,
-                                      const typename Op::T* const (&rows)[G], std::size_t dim,
-                                      typename Op::Acc (&acc)[G]) noexcept {
+KITH_SIMD_INLINE void accumulate_in_step(const typename Op::Query* q,
+                                         const typename Op::T* const (&rows)[G], std::size_t dim,
+                                         typename Op::Acc (&acc)[G]) noexcept {
     unroll<G>([&](auto g) KITH_SIMD_LAMBDA { acc[decltype(g)::value] = Op::zero(); });
     std::size_t k = 0;
     for (; k + Op::step <= dim; k += Op::step) {
@@ -40,6 +41,18 @@ KITH_SIMD_INLINE void accumulate_rows(const typename Op::Query* q,
         unroll<G>([&](auto g) KITH_SIMD_LAMBDA {
             Op::add_partial(acc[decltype(g)::value], operand, rows[decltype(g)::value] + k, rest);
         });
+    }
+}
+
+/// Adds up G rows against a query.
+template <class Op, std::size_t G>
+KITH_SIMD_INLINE void accumulate_rows(const typename Op::Query* q,
+                                      const typename Op::T* const (&rows)[G], std::size_t dim,
+                                      typename Op::Acc (&acc)[G]) noexcept {
+    if constexpr (requires { Op::template accumulate<G>(q, rows, dim, acc); }) {
+        Op::template accumulate<G>(q, rows, dim, acc);
+    } else {
+        accumulate_in_step<Op>(q, rows, dim, acc);
     }
 }
 

@@ -70,6 +70,20 @@ struct DistanceKernels {
                 D* out) noexcept = nullptr;
 };
 
+/// A block of a packed row of 4-bit levels, in bytes (simd/nibble_kernels.hpp): 128 dimensions.
+inline constexpr std::size_t nibble_block = 64;
+
+/// One distance's kernels over rows of 4-bit levels, two to a byte; RowsRef::dim and `bytes` count bytes, and a query has
+/// two elements for each.
+struct NibbleKernels {
+    using Query = std::int8_t;
+    std::int32_t (*one)(const std::uint8_t* a, const std::uint8_t* b, std::size_t bytes) noexcept = nullptr;
+    void (*gather)(const Query* q, RowsRef<std::uint8_t> rows, const Slot* slots, std::size_t count,
+                   std::int32_t* out) noexcept = nullptr;
+    void (*run)(const Query* q, RowsRef<std::uint8_t> rows, std::size_t first, std::size_t count,
+                std::int32_t* out) noexcept = nullptr;
+};
+
 /// Tiles score a block of rows against a panel of queries in registers (simd/tile.hpp) and report only the pairs that
 /// beat a threshold: the fused top-k of the batched exact search. No matrix of distances is ever written.
 struct TileHit {
@@ -227,6 +241,7 @@ struct KernelTable {
     DistanceKernels<std::uint8_t, std::int32_t> l2_u8, dot_u8, l1_u8;
     DistanceKernels<Bits8, std::int32_t> hamming_b1;
     DistanceKernels<Bits8, float> jaccard_b1;  // 1 - |a and b| / |a or b|; 0 when both are empty
+    NibbleKernels l2_n4, dot_n4;
 
     FloatTile tile_f32;
     IntegerTile<std::int8_t> tile_i8;

@@ -234,6 +234,9 @@ public:
     void own_rows() { rows_.make_owned(); }
     void move_row(Slot from, Slot to) { rows_.overwrite(to, rows_.view()[from]); }
     void truncate(std::size_t size) { rows_.truncate(size); }
+    RabitqSpace reordered(std::span<const Slot> old_of, Executor& executor = inline_executor()) const {
+        return RabitqSpace(codec_, rows_.selected(old_of, executor));
+    }
 
     /// Adds this space's sections; it must stay until the file is written.
     void save(SectionWriter& writer) const {

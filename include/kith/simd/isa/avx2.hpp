@@ -169,6 +169,14 @@ struct Isa<arch::Avx2> {
         return {_mm256_add_epi32(acc.v, _mm256_add_epi32(_mm256_madd_epi16(a.low, b.low),
                                                          _mm256_madd_epi16(a.high, b.high)))};
     }
+    static KITH_SIMD_INLINE I dot_small(I acc, I a, I b) noexcept {
+        return {_mm256_add_epi32(
+            acc.v, _mm256_madd_epi16(_mm256_maddubs_epi16(a.v, b.v), _mm256_set1_epi16(1)))};
+    }
+    static KITH_SIMD_INLINE I l2_small(I acc, I a, I b) noexcept {
+        const I d = {_mm256_abs_epi8(_mm256_sub_epi8(a.v, b.v))};
+        return dot_small(acc, d, d);
+    }
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm256_add_epi32(acc.v, _mm256_madd_epi16(a.v, b.v))};
     }
@@ -208,6 +216,12 @@ struct Isa<arch::Avx2> {
     }
     static KITH_SIMD_INLINE I high_nibbles(I x) noexcept {
         return low_nibbles({_mm256_srli_epi16(x.v, 4)});
+    }
+    static KITH_SIMD_INLINE I low_nibbles_by_4(I x) noexcept {
+        return {_mm256_and_si256(_mm256_slli_epi16(x.v, 2), _mm256_set1_epi8(0x3C))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles_by_4(I x) noexcept {
+        return {_mm256_and_si256(_mm256_srli_epi16(x.v, 2), _mm256_set1_epi8(0x3C))};
     }
     static KITH_SIMD_INLINE I add_u16(I a, I b) noexcept { return {_mm256_add_epi16(a.v, b.v)}; }
     static KITH_SIMD_INLINE I add_high_bytes(I a, I x) noexcept {

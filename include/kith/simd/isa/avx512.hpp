@@ -172,6 +172,14 @@ struct Avx512Isa {
         return {_mm512_add_epi32(acc.v, _mm512_add_epi32(_mm512_madd_epi16(a.low, b.low),
                                                          _mm512_madd_epi16(a.high, b.high)))};
     }
+    static KITH_SIMD_INLINE I dot_small(I acc, I a, I b) noexcept {
+        return {_mm512_add_epi32(
+            acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(a.v, b.v), _mm512_set1_epi16(1)))};
+    }
+    static KITH_SIMD_INLINE I l2_small(I acc, I a, I b) noexcept {
+        const I d = {_mm512_abs_epi8(_mm512_sub_epi8(a.v, b.v))};
+        return dot_small(acc, d, d);
+    }
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(a.v, b.v))};
     }
@@ -211,6 +219,12 @@ struct Avx512Isa {
     }
     static KITH_SIMD_INLINE I high_nibbles(I x) noexcept {
         return low_nibbles({_mm512_srli_epi16(x.v, 4)});
+    }
+    static KITH_SIMD_INLINE I low_nibbles_by_4(I x) noexcept {
+        return {_mm512_and_si512(_mm512_slli_epi16(x.v, 2), _mm512_set1_epi8(0x3C))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles_by_4(I x) noexcept {
+        return {_mm512_and_si512(_mm512_srli_epi16(x.v, 2), _mm512_set1_epi8(0x3C))};
     }
     static KITH_SIMD_INLINE I add_u16(I a, I b) noexcept { return {_mm512_add_epi16(a.v, b.v)}; }
     static KITH_SIMD_INLINE I add_high_bytes(I a, I x) noexcept {
@@ -285,6 +299,11 @@ struct Isa<arch::Avx512Vnni> : Avx512Isa<arch::Avx512Vnni> {
     template <int largest>
     static KITH_SIMD_INLINE I dot_codes(I acc, I a, I b) noexcept {
         return dot_bytes(acc, a, b);
+    }
+    static KITH_SIMD_INLINE I dot_small(I acc, I a, I b) noexcept { return dot_bytes(acc, a, b); }
+    static KITH_SIMD_INLINE I l2_small(I acc, I a, I b) noexcept {
+        const I d = {_mm512_abs_epi8(_mm512_sub_epi8(a.v, b.v))};
+        return dot_small(acc, d, d);
     }
     static KITH_SIMD_INLINE I popcount(I acc, I x) noexcept {
         return {_mm512_add_epi32(acc.v, _mm512_popcnt_epi64(x.v))};

@@ -176,6 +176,13 @@ struct Isa<arch::Neon> {
         sum = vmlal_high_s16(sum, high, q_high);
         return {vreinterpretq_u8_s32(sum)};
     }
+    static KITH_SIMD_INLINE I dot_small(I acc, I a, I b) noexcept {
+        return dot(acc, widen(a, std::int8_t{}), widen(b, std::int8_t{}));
+    }
+    static KITH_SIMD_INLINE I l2_small(I acc, I a, I b) noexcept {
+        const auto d = widen({vsubq_u8(a.v, b.v)}, std::int8_t{});
+        return dot(acc, d, d);
+    }
     static KITH_SIMD_INLINE I difference(I a, I b) noexcept { return {vabdq_u8(a.v, b.v)}; }
     static KITH_SIMD_INLINE I l1(I acc, I a, I b) noexcept {
         return add_bytes(acc, vabdq_u8(a.v, b.v));
@@ -189,6 +196,12 @@ struct Isa<arch::Neon> {
         return {vandq_u8(x.v, vdupq_n_u8(0x0F))};
     }
     static KITH_SIMD_INLINE I high_nibbles(I x) noexcept { return {vshrq_n_u8(x.v, 4)}; }
+    static KITH_SIMD_INLINE I low_nibbles_by_4(I x) noexcept {
+        return {vandq_u8(vshlq_n_u8(x.v, 2), vdupq_n_u8(0x3C))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles_by_4(I x) noexcept {
+        return {vandq_u8(vshrq_n_u8(x.v, 2), vdupq_n_u8(0x3C))};
+    }
     static KITH_SIMD_INLINE I add_u16(I a, I b) noexcept {
         return {
             vreinterpretq_u8_u16(vaddq_u16(vreinterpretq_u16_u8(a.v), vreinterpretq_u16_u8(b.v)))};

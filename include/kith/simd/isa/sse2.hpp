@@ -169,6 +169,15 @@ struct Isa<arch::Baseline> {
         return {_mm_add_epi32(
             acc.v, _mm_add_epi32(_mm_madd_epi16(a.low, b.low), _mm_madd_epi16(a.high, b.high)))};
     }
+    /// acc += products of bytes a (0 .. 127) and signed bytes b, of which two fit 16 bits.
+    static KITH_SIMD_INLINE I dot_small(I acc, I a, I b) noexcept {
+        return dot(acc, widen(a, std::int8_t{}), widen(b, std::int8_t{}));
+    }
+    /// acc += (a - b)^2 of signed bytes, which must differ by at most 127.
+    static KITH_SIMD_INLINE I l2_small(I acc, I a, I b) noexcept {
+        const Wide d = widen({_mm_sub_epi8(a.v, b.v)}, std::int8_t{});
+        return dot(acc, d, d);
+    }
     /// acc += a . b of registers that hold 16-bit integers.
     static KITH_SIMD_INLINE I dot_i16(I acc, I a, I b) noexcept {
         return {_mm_add_epi32(acc.v, _mm_madd_epi16(a.v, b.v))};
@@ -202,9 +211,22 @@ struct Isa<arch::Baseline> {
         return {_mm_add_epi32(acc.v, _mm_sad_epu8(v, _mm_setzero_si128()))};
     }
 
+    /// The halves of every byte, and four times those.
+    static KITH_SIMD_INLINE I low_nibbles(I x) noexcept {
+        return {_mm_and_si128(x.v, _mm_set1_epi8(0x0F))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles(I x) noexcept {
+        return low_nibbles({_mm_srli_epi16(x.v, 4)});
+    }
+    static KITH_SIMD_INLINE I low_nibbles_by_4(I x) noexcept {
+        return {_mm_and_si128(_mm_slli_epi16(x.v, 2), _mm_set1_epi8(0x3C))};
+    }
+    static KITH_SIMD_INLINE I high_nibbles_by_4(I x) noexcept {
+        return {_mm_and_si128(_mm_srli_epi16(x.v, 2), _mm_set1_epi8(0x3C))};
+    }
+
     // SSE2 cannot look bytes up in a register. The others also have, for 16-byte tables (simd/block_sums.hpp):
     //   lookup(tables, x)              byte i of x (0 .. 15) picks one of the 16 bytes of table i / 16
-    //   low_nibbles, high_nibbles(x)   of every byte
     //   add_u16(a, b)                  sums of 16-bit integers
     //   add_high_bytes(a, x)           a + (x >> 8), in 16-bit integers
     //   without_high_bytes(a, high)    a - (high << 8), in 16-bit integers
