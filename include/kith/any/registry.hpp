@@ -139,14 +139,14 @@ inline void add_once(std::vector<std::string>& names, std::string name) {
 
 /// The codes that an index searches, or its rows.
 template <class I>
-struct CodesOf { using type = typename I::space_type; };
+struct SearchedOf { using type = typename I::space_type; };
 template <class I>
     requires requires { typename I::inner_type; }
-struct CodesOf<I> { using type = typename I::inner_type::space_type; };
+struct SearchedOf<I> { using type = typename I::inner_type::space_type; };
 
 template <class I>
 I build_index(MatrixView<const typename I::space_type::element_type> rows, const typename I::build_params& params,
-              const codec_params_of<typename CodesOf<I>::type>& codec, const BuildOptions& options, Executor& executor) {
+              const codec_params_of<typename SearchedOf<I>::type>& codec, const BuildOptions& options, Executor& executor) {
     using S = typename I::space_type;
     using T = typename S::element_type;
     if constexpr (CodecSpace<S>) {
@@ -164,7 +164,7 @@ std::unique_ptr<AnyModel> build_model(AnyMatrix matrix, const Spec& spec, const 
     using T = typename I::space_type::element_type;
     const OverSpec over = parse_over(spec.over);
     const auto params = parse_params<typename I::build_params>(spec.params, I::kind);
-    const auto codec = parse_params<codec_params_of<typename CodesOf<I>::type>>(over.params, over.codec.empty() ? "rows as they are" : over.codec);
+    const auto codec = parse_params<codec_params_of<typename SearchedOf<I>::type>>(over.params, over.codec.empty() ? "rows as they are" : over.codec);
     const auto rows = typed<T>(matrix, "rows");
     if (options.not_finite == NotFinite::reject) require_finite(rows, "row");
     if (!options.ids.empty() && options.ids.size() != rows.rows())
