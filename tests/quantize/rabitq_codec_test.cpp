@@ -296,6 +296,29 @@ TEST_CASE("rabitq: queries in whole numbers are near, and sums fit", "[quantize]
     }
 }
 
+TEST_CASE("rabitq: a row's codes as a query are its odd numbers", "[quantize][rabitq]") {
+    for (std::size_t bits = 1; bits <= 8; ++bits)
+        for (const std::size_t n : {32u, 512u, 4064u}) {
+            CAPTURE(bits, n);
+            std::vector<std::uint8_t> codes(n);
+            for (const bool full : {false, true}) {
+                for (std::size_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(full ? (1u << bits) - 1 : i % (1u << bits));
+                std::vector<std::int8_t> planes(detail::rabitq_plane_bytes(n, bits));
+                std::int64_t sum = 0, wrong = 0;
+                const std::int32_t found = detail::rabitq_row_query(codes.data(), n, bits, planes.data());
+                for (std::size_t i = 0; i < n; ++i) {
+                    const std::int32_t y = 2 * codes[i] - ((1 << bits) - 1);
+                    const std::int32_t q = bits >= 6 ? 128 * planes[i] + planes[i + n + simd::RabitqQuery::padding] : planes[i];
+                    const std::int32_t most = bits == 8 ? 64 : 127;  // products with codes of 8 bits are larger
+                    wrong += q != y || std::abs(planes[i]) > most || (bits >= 6 && std::abs(planes[i + n + simd::RabitqQuery::padding]) > most) ? 1 : 0;
+                    sum += y;
+                }
+                CHECK(wrong == 0);
+                CHECK(found == sum);
+            }
+        }
+}
+
 TEST_CASE("rabitq: shapes that cannot be are refused", "[quantize][rabitq]") {
     CHECK_THROWS_AS(RabitqCodec(0, 0, std::vector<float>(4)), Error);
     CHECK_THROWS_AS(RabitqCodec(9, 0, std::vector<float>(4)), Error);
