@@ -83,8 +83,16 @@ S encode_rows(MatrixView<const typename S::element_type> rows, [[maybe_unused]] 
     else return S::train_and_encode(rows, executor, seed, progress);
 }
 
+/// An index that encodes rows itself, as it needs its own structure to do so.
+template <class I>
+concept EncodesRows = Index<I> && Element<typename I::space_type::element_type> && Metric<typename I::space_type::metric_type> &&
+                      requires(MatrixView<const typename I::space_type::element_type> rows, const typename I::build_params& params, Executor& executor,
+                               const Progress& progress) {
+                          { I::build(rows, params, std::uint64_t{}, executor, progress) } -> std::same_as<I>;
+                      };
+
 template <Index I>
-    requires CodecSpace<typename I::space_type>
+    requires(CodecSpace<typename I::space_type> || EncodesRows<I>)
 class Refine {
     using Codes = typename I::space_type;
     using CodeDistance = typename Codes::distance_type;
@@ -117,23 +125,22 @@ public:
     static Refine build(space_type space, const build_params& params = {}, std::uint64_t seed = 0,
                         Executor& executor = inline_executor(), const Progress& progress = {},
                         const codec_params_of<Codes>& codec = {}) {
-        Codes codes = encode_rows<Codes>(space.rows().view(), codec, seed, executor, progress);
-        if constexpr (requires { params.exact_links; }) {
-            if (params.exact_links) {
-                using Exact = typename I::template over<space_type>;
-                build_params exact = params;
-                exact.exact_links = false;
-                Exact built = Exact::build(space_type(Rows<T>::borrow(space.rows().view()), space.metric()), exact, seed, executor, progress);
-                return Refine(std::move(space), I::adopt(std::move(codes), std::move(built), params));
+        if constexpr (EncodesRows<I>) {
+            I inner = I::build(space.rows().view(), params, seed, executor, progress);
+            return beside(std::move(space), std::move(inner), executor);
+        } else {
+            Codes codes = encode_rows<Codes>(space.rows().view(), codec, seed, executor, progress);
+            if constexpr (requires { params.exact_links; }) {
+                if (params.exact_links) {
+                    using Exact = typename I::template over<space_type>;
+                    build_params exact = params;
+                    exact.exact_links = false;
+                    Exact built = Exact::build(space_type(Rows<T>::borrow(space.rows().view()), space.metric()), exact, seed, executor, progress);
+                    return Refine(std::move(space), I::adopt(std::move(codes), std::move(built), params));
+                }
             }
+            return beside(std::move(space), I::build(std::move(codes), params, seed, executor, progress), executor);
         }
-        Refine index(std::move(space), I::build(std::move(codes), params, seed, executor, progress), Unchecked{});
-        if constexpr (ReordersRows<I>) {
-            index.order_ = index.inner_.take_order();
-            if (!index.order_.empty()) index.space_ = index.space_.reordered(index.order_, executor);
-        }
-        index.check();
-        return index;
     }
 
     const space_type& space() const noexcept { return space_; }
@@ -311,6 +318,17 @@ public:
 private:
     struct Unchecked {};
     Refine(space_type space, I inner, Unchecked) : space_(std::move(space)), inner_(std::move(inner)) {}
+
+    /// Exact rows beside an index that was built of them, in its order.
+    static Refine beside(space_type space, I inner, [[maybe_unused]] Executor& executor) {
+        Refine index(std::move(space), std::move(inner), Unchecked{});
+        if constexpr (ReordersRows<I>) {
+            index.order_ = index.inner_.take_order();
+            if (!index.order_.empty()) index.space_ = index.space_.reordered(index.order_, executor);
+        }
+        index.check();
+        return index;
+    }
 
     void check() const {
         if (space_.size() != inner_.space().size() || space_.dim() != inner_.space().dim())

@@ -157,6 +157,8 @@ struct ProductKernels {
                 float* out) noexcept = nullptr;
     void (*gather)(const float* table, std::size_t m, const std::uint8_t* codes, std::size_t stride, const Slot* slots,
                    std::size_t count, float bias, float* out) noexcept = nullptr;
+    /// out[i] = a[i] + b[i]: a table of what belongs to a query and what belongs to a list. out may be a or b.
+    void (*add)(const float* a, const float* b, std::size_t count, float* out) noexcept = nullptr;
 };
 
 /// For each lane of a panel: the least score so far, the second least (equal to it where two share it), and the centroid of the least, the
