@@ -214,7 +214,7 @@ public:
     std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& progress = {}) {
         std::vector<Slot> old_of;
         Lists lists = lists_.compacted(run_alignment<S>, old_of);
-        space_ = in_order(old_of, lists, coarse_, executor, progress);
+        space_ = in_order(old_of, lists, coarse_, {}, executor, progress);
         lists_ = std::move(lists);
         order_.clear();
         return old_of;
@@ -224,7 +224,10 @@ public:
 
     /// Splits lists that are too large, dissolves those that are too small (partition/rebalance.hpp), assigns every row to the nearest of the new centroids and compacts.
     /// What is right for the rows of today: with nlist = 0 that is the square root of their number. O(n nlist d). Returns new slot -> old slot.
-    std::vector<Slot> rebalance(Executor& executor = inline_executor(), const Progress& progress = {}) {
+    std::vector<Slot> rebalance(Executor& executor = inline_executor(), const Progress& progress = {}) { return rebalance({}, executor, progress); }
+
+    /// The same where the space keeps residuals and someone has the rows as they are, slot for slot: they are coded anew from those.
+    std::vector<Slot> rebalance([[maybe_unused]] rows_view_of<S> exact, Executor& executor, const Progress& progress) {
         if (size() == 0) return compact(executor, progress);
         std::vector<Slot> live;
         live.reserve(size());
@@ -236,7 +239,7 @@ public:
         Lists lists = Lists::arrange(made.list_of, made.coarse.lists(), run_alignment<S>, old_of);
         for (Slot& old : old_of)
             if (old != invalid_slot) old = live[old];
-        space_ = in_order(old_of, lists, made.coarse, executor, progress);
+        space_ = in_order(old_of, lists, made.coarse, exact, executor, progress);
         lists_ = std::move(lists);
         coarse_ = std::move(made.coarse);
         order_.clear();
@@ -430,9 +433,9 @@ private:
     }
 
     /// The space's rows in another order, of these lists.
-    S in_order(std::span<const Slot> old_of, [[maybe_unused]] const Lists& lists, [[maybe_unused]] const CoarseOf& coarse, Executor& executor,
-               [[maybe_unused]] const Progress& progress) const {
-        if constexpr (ResidualSpace<S>) return space_.rearranged(old_of, lists.runs_of_slots(), coarse.centroids(), executor, progress);
+    S in_order(std::span<const Slot> old_of, [[maybe_unused]] const Lists& lists, [[maybe_unused]] const CoarseOf& coarse, [[maybe_unused]] rows_view_of<S> exact,
+               Executor& executor, [[maybe_unused]] const Progress& progress) const {
+        if constexpr (ResidualSpace<S>) return space_.rearranged(old_of, lists.runs_of_slots(), coarse.centroids(), exact, executor, progress);
         else return space_.reordered(old_of, executor);
     }
 

@@ -11,8 +11,8 @@
 //     auto exact = Refine<IvfPq<L2, float>>::build(DenseSpace<L2, float>(Rows<float>::borrow(rows)), {.nlist = 1024, .m = 32, .bits = 4});
 //
 // build() takes rows and not a space, as codes need lists: it trains centroids, sends every row to its list, trains the codec on the residuals of a sample, and
-// encodes row by row in the order of lists. Rows that are added later are coded by that codec. rebalance() codes the rows of lists that changed anew, from
-// what their codes stood for, and loses a little; Refine's results do not notice as long as candidates do.
+// encodes row by row in the order of lists. Rows that are added later are coded by that codec. rebalance() codes the rows of lists that changed anew: from the exact
+// rows where Refine has them, else from what their codes stood for, which loses a little.
 //
 // Departures from the paper. One table a query where the metric allows (inner products), and otherwise terms that belong to lists are computed once and not for each query.
 // 4-bit codes are scanned in blocks of 32 rows, by tables in bytes.

@@ -282,7 +282,10 @@ public:
     std::vector<Slot> rebalance(Executor& executor = inline_executor(), const Progress& progress = {})
         requires Rebalanceable<I>
     {
-        return follow(rebalance_slots(), [&] { return inner_.rebalance(executor, progress); });
+        return follow(rebalance_slots(), [&] {
+            if constexpr (EncodesRows<I>) return inner_.rebalance(space_.rows().view(), executor, progress);
+            else return inner_.rebalance(executor, progress);
+        });
     }
     std::size_t rebalance_slots() const noexcept
         requires Rebalanceable<I>

@@ -57,14 +57,15 @@ private:
 ///
 ///   trained       a space like this one whose codec was trained on these rows and whose slots hold them
 ///   append        more slots behind those there are. Strong guarantee
-///   rearranged    a space of its own memory whose slots hold this one's rows, of other lists perhaps; rows whose centroid stays the same keep their codes
+///   rearranged    a space of its own memory whose slots hold this one's rows, of other lists perhaps; rows whose centroid stays the same keep their codes. `exact` may say, slot
+///                 for slot of this one, what rows were before they were coded; without it what codes stand for is coded again
 ///   attach        what a file does not keep twice: after load()
 template <class S>
 concept ResidualSpace = Space<S> && requires(S& space, const S& constant, rows_view_of<S> rows, std::span<const Slot> slots, std::vector<SlotRun> runs,
                                              MatrixView<const float> centroids, Executor& executor, const Progress& progress) {
     { constant.trained(rows, slots, runs, centroids, std::uint64_t{}, executor, progress) } -> std::same_as<S>;
     { space.append(rows, slots, runs, executor, progress) };
-    { constant.rearranged(slots, runs, centroids, executor, progress) } -> std::same_as<S>;
+    { constant.rearranged(slots, runs, centroids, rows, executor, progress) } -> std::same_as<S>;
     { space.attach(runs, centroids) };
 };
 

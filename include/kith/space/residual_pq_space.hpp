@@ -191,9 +191,9 @@ public:
         }
     }
 
-    /// slots, runs: see ResidualSpace. Where a row's centroid is another one now, what its codes stood for is coded anew.
-    ResidualPqSpace rearranged(std::span<const Slot> slots, std::vector<SlotRun> runs, MatrixView<const float> centroids, Executor& executor = inline_executor(),
-                               const Progress& progress = {}) const {
+    /// See ResidualSpace. O(2^bits d) for a row whose centroid is another one now, O(m) for others.
+    ResidualPqSpace rearranged(std::span<const Slot> slots, std::vector<SlotRun> runs, MatrixView<const float> centroids, rows_view exact = {},
+                               Executor& executor = inline_executor(), const Progress& progress = {}) const {
         ResidualPqSpace space(codes_.reordered(slots, executor), table_bytes_);
         if (same_centroids(centroids)) {
             space.lists_ = lists_;
@@ -205,6 +205,10 @@ public:
             if (slots[slot] == invalid_slot) return false;
             const float* const centroid = space.lists_->centroid(space.runs_.list_of(slot));
             if (std::equal(centroid, centroid + dim(), lists_->centroid(runs_.list_of(slots[slot])))) return false;
+            if (exact.rows() != 0) {
+                residual(exact.row(slots[slot]), centroid, out);
+                return true;
+            }
             read_query(slots[slot], {out, dim()});
             for (std::size_t i = 0; i < dim(); ++i) out[i] -= centroid[i];
             return true;
