@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Changing an IVF-PQ: rows come, are replaced and go, with codes of their lists' residuals at any time; compacting and putting right; files, and such as nobody wrote; empty and odd rows.
+// Changing an IVF-PQ: rows come, are replaced and go, with codes of their lists' residuals at any time; compacting and putting right; files, and such
+// as nobody wrote; empty and odd rows.
 #include <map>
 #include <set>
 #include <vector>

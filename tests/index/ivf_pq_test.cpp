@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IVF-PQ: distances are those of what codes stand for; with all lists it is the scan of all codes; residuals say more than rows in the same bytes; batches are their queries.
+// IVF-PQ: distances are those of what codes stand for; with all lists it is the scan of all codes; residuals say more than rows in the same bytes;
+// batches are their queries.
 #include "kith/index/ivf_pq.hpp"
 
 #include <fstream>
@@ -193,6 +194,29 @@ TEST_CASE("residuals say more than rows in the same bytes", "[ivf_pq]") {
     run(L2{});
     run(Cosine{});
     run(InnerProduct{});
+}
+
+TEST_CASE("rows coded as they are live in lists too, and all lists are their scan", "[ivf_pq]") {
+    using S = PqSpace<Cosine, float>;
+    const auto rows = rows_for<S>(900, 16, 15), queries = queries_for<S>(40, 16, 16);
+    for (const std::uint32_t bits : {4u, 8u}) {
+        const PqParams params{.m = 8, .bits = bits, .rows_per_centroid = 2};
+        const auto coded = [&] { return S::train_and_encode(view_of<float>(rows), params); };
+        const Keyed flat(Flat<S>(coded()));
+        const Keyed ivf(Ivf<S>::build(coded(), {.nlist = 14}));
+        Bitset some(ivf.slots());
+        for (Slot slot = 5; slot < some.size(); slot += 60) some.set(slot);
+        const BitsetFilter filter(some.view());
+        for (const std::size_t k : {1, 20, 900}) {
+            const auto expected = flat.search(view_of<float>(queries), k);
+            CHECK(same(ivf.search(view_of<float>(queries), k, everywhere), expected));
+            CHECK(same(ivf.search(view_of<float>(queries).slice(3, 1), k, everywhere), flat.search(view_of<float>(queries).slice(3, 1), k)));
+            const auto few = ivf.search(view_of<float>(queries), k, probe(1), {&filter, 1});  // scanned, and not by lists
+            for (std::size_t q = 0; q < 40; ++q)
+                CHECK(is_scan(ivf, few, q, scan_codes(ivf, view_of<float>(queries)[q], [&](Slot slot) { return some.test(slot); }), k));
+        }
+        CHECK(reloaded(ivf).size() == 900);
+    }
 }
 
 TEST_CASE("rows far from zero lose nothing to rounding", "[ivf_pq]") {

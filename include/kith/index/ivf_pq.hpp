@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IVF-PQ: inverted lists of product-quantised residuals (Jégou, Douze and Schmid 2011, "Product quantization for nearest neighbor search", IEEE TPAMI 33, section IV: IVFADC).
+// IVF-PQ: inverted lists of product-quantised residuals (Jégou, Douze and Schmid 2011, "Product quantization for nearest neighbor search", IEEE TPAMI
+// 33, section IV: IVFADC).
 //
 //   coarse quantiser, lists, changes, batches   index/ivf.hpp, whose index this is
 //   residuals and their codes                   space/residual_pq_space.hpp
@@ -10,14 +11,15 @@
 //     auto index = IvfPq<L2, float>::build(rows, {.nlist = 1024, .m = 32, .bits = 4});
 //     auto exact = Refine<IvfPq<L2, float>>::build(DenseSpace<L2, float>(Rows<float>::borrow(rows)), {.nlist = 1024, .m = 32, .bits = 4});
 //
-// build() takes rows and not a space, as codes need lists: it trains centroids, sends every row to its list, trains the codec on the residuals of a sample, and
-// encodes row by row in the order of lists. Rows that are added later are coded by that codec. rebalance() codes the rows of lists that changed anew: from the exact
-// rows where Refine has them, else from what their codes stood for, which loses a little.
+// build() takes rows and not a space, as codes need lists: it trains centroids, sends every row to its list, trains the codec on the residuals of a
+// sample, and encodes row by row in the order of lists. Rows that are added later are coded by that codec. rebalance() codes the rows of lists that
+// changed anew: from the exact rows where Refine has them, else from what their codes stood for, which loses a little.
 //
-// Departures from the paper. One table a query where the metric allows (inner products), and otherwise terms that belong to lists are computed once and not for each query.
-// 4-bit codes are scanned in blocks of 32 rows, by tables in bytes.
+// Departures from the paper. One table a query where the metric allows (inner products), and otherwise terms that belong to lists are computed once
+// and not for each query. 4-bit codes are scanned in blocks of 32 rows, by tables in bytes.
 //
-// Cost: nlist d + nprobe (2^bits m + n / nlist m) additions a query. Memory: m bits / 8 bytes a row, and what lists and tables take, which is space/residual_pq_space.hpp's.
+// Cost: nlist d + nprobe (2^bits m + n / nlist m) additions a query. Memory: m bits / 8 bytes a row, and what lists and tables take, which is
+// space/residual_pq_space.hpp's.
 #pragma once
 
 #include <cstddef>
@@ -109,6 +111,9 @@ public:
 
     const IvfPqParams& params() const noexcept { return params_; }
 
+    /// Which rows it takes. That it keeps codes of them is what its kind says.
+    static std::string file_label() { return DenseSpace<M, T>::type_label(); }
+
     ParamMap describe() const {
         ParamMap facts = Base::describe();
         facts.emplace_back("code_bytes_per_row", static_cast<std::int64_t>(space().row_bytes()));
@@ -131,5 +136,9 @@ private:
 
     IvfPqParams params_;
 };
+
+/// By the space of the rows it takes, as other indexes are named.
+template <class S>
+using IvfPqOver = IvfPq<typename S::metric_type, typename S::element_type>;
 
 }  // namespace kith

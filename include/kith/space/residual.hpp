@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Spaces of residuals: rows that are kept as how they differ from the centroid of a list (Jégou, Douze and Schmid 2011, section IV.A). Which list a slot belongs to is the
-// index's business (partition/lists.hpp); such a space remembers it, as without it codes mean nothing. Slots of a list lie in runs, so that a few bytes a run are
-// enough, and nothing a row.
+// Spaces of residuals: rows that are kept as how they differ from the centroid of a list (Jégou, Douze and Schmid 2011, section IV.A). Which list a
+// slot belongs to is the index's business (partition/lists.hpp); such a space remembers it, as without it codes mean nothing. Slots of a list lie in
+// runs, so that a few bytes a run are enough, and nothing a row.
 #pragma once
 
 #include <algorithm>
@@ -53,7 +53,8 @@ private:
     std::vector<SlotRun> runs_;
 };
 
-/// What an index that keeps lists does to such a space. `slots` says which row is to be in each slot, invalid_slot where none; `runs` which lists the slots belong to.
+/// What an index that keeps lists does to such a space. `slots` says which row is to be in each slot, invalid_slot where none; `runs` which lists the
+/// slots belong to.
 ///
 ///   trained       a space like this one whose codec was trained on these rows and whose slots hold them
 ///   append        more slots behind those there are. Strong guarantee

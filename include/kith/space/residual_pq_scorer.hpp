@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ResidualPqScorer: a query bound to product-quantised residuals. The rows of one list are c + r with r the sum of their codes' centroids, and measured by a PqScorer
-// (space/pq_scorer.hpp) whose table is that of the query and the list:
+// ResidualPqScorer: a query bound to product-quantised residuals. The rows of one list are c + r with r the sum of their codes' centroids, and
+// measured by a PqScorer (space/pq_scorer.hpp) whose table is that of the query and the list:
 //
 //   l2   |q - c - r|^2  =  |q - c|^2  +  sum over j of (|r_j|^2 + 2 (c - o)_j.r_j)  +  sum over j of -2 (q - o)_j.r_j
 //                          list          list and code: PqListTables, made once        code: made once a query
 //   ip   -q.(c + r)     =  -q.c  +  sum over j of -q_j.r_j                              one table a query for all lists
 //
-// The decomposition is that of Jégou et al.'s successors (Baranchuk, Babenko and Malkov 2018, "Revisiting the inverted indices for billion-scale approximate nearest
-// neighbors", ECCV, section 3); o, the mean of the centroids, keeps terms small where all rows lie far from zero. It turns 2^bits d multiplications a list into 2^bits m
-// additions. Where the tables of all lists would take more than PqListTables::most_bytes they are not kept, and a list's table is computed from q - c.
+// The decomposition is that of Jégou et al.'s successors (Baranchuk, Babenko and Malkov 2018, "Revisiting the inverted indices for billion-scale
+// approximate nearest neighbors", ECCV, section 3); o, the mean of the centroids, keeps terms small where all rows lie far from zero. It turns 2^bits
+// d multiplications a list into 2^bits m additions. Where the tables of all lists would take more than PqListTables::most_bytes they are not kept,
+// and a list's table is computed from q - c.
 //
 // With 4 bits a list's table becomes bytes with a scale of its own (quantize/pq_table.hpp): residuals span less than rows, so steps are finer.
 #pragma once
@@ -125,7 +126,8 @@ public:
     /// What a query is worth under each metric.
     enum class Form : std::uint8_t { l2, ip, constant };
 
-    /// The scratch holds the query in `point`, rotated in `rotated` where there is a rotation, its table in `table`; of form ip and constant with 4 bits in `bytes`.
+    /// The scratch holds the query in `point`, rotated in `rotated` where there is a rotation, its table in `table`; of form ip and constant with 4
+    /// bits in `bytes`.
     ResidualPqScorer(Form form, const PqCodec& codec, const PqCodes& codes, const SlotRuns& runs, const PqListTables& lists, bool rotated, const ByteScale& scale,
                      float constant, scratch_type& scratch) noexcept
         : form_(form), codec_(&codec), codes_(&codes), runs_(&runs), lists_(&lists), point_(scratch.point.data()),

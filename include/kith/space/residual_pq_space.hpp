@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ResidualPqSpace<Metric, T>: rows of T that belong to lists, kept as product-quantised differences from their list's centroid (Jégou, Douze and Schmid 2011, section IV.A).
-// Residuals of all lists share one codec: they are alike where rows are not, so that the same bytes say more.
+// ResidualPqSpace<Metric, T>: rows of T that belong to lists, kept as product-quantised differences from their list's centroid (Jégou, Douze and
+// Schmid 2011, section IV.A). Residuals of all lists share one codec: they are alike where rows are not, so that the same bytes say more.
 //
 //     x  ~  c_list + r                  r: what the codes of x - c_list stand for
 //
@@ -9,15 +9,18 @@
 //   cosine          |q / |q| - c - r|^2, half of which is reported; rows are normalised, then made residuals
 //   ip              -q.c - q.r
 //
-// Residuals, their codec, codes and files are those of a PqSpace<L2 or InnerProduct, float>; what is here is centroids and which list a slot belongs to. A scorer gives
-// another one for the rows of each list (space/residual_pq_scorer.hpp), which is what an index that scans lists uses; asked about any slots, it changes from list to list by itself.
+// Residuals, their codec, codes and files are those of a PqSpace<L2 or InnerProduct, float>; what is here is centroids and which list a slot belongs
+// to. A scorer gives another one for the rows of each list (space/residual_pq_scorer.hpp), which is what an index that scans lists uses; asked about
+// any slots, it changes from list to list by itself.
 //
-// Under cosine a zero row has no direction; it is coded as the opposite of its list's centroid, as far as codes go. From a zero query everything is at distance 1.
+// Under cosine a zero row has no direction; it is coded as the opposite of its list's centroid, as far as codes go. From a zero query everything is
+// at distance 1.
 //
-// distance(a, b) is exact between what codes stand for; with 4 bits a scorer's distances are those of its table in bytes. Rounding may leave a squared distance a little below
-// zero; 0 is reported.
+// distance(a, b) is exact between what codes stand for; with 4 bits a scorer's distances are those of its table in bytes. Rounding may leave a
+// squared distance a little below zero; 0 is reported.
 //
-// Memory: that of the codes and their codec, 8 bytes a run of slots, 4 d bytes a list; l2 and cosine: 4 m 2^bits bytes a list for tables, while that is at most table_bytes in all.
+// Memory: that of the codes and their codec, 8 bytes a run of slots, 4 d bytes a list; l2 and cosine: 4 m 2^bits bytes a list for tables, while that
+// is at most table_bytes in all.
 #pragma once
 
 #include <algorithm>

@@ -14,8 +14,8 @@
 
 namespace kith {
 
-/// visit(j, slot, distance) for the rows from `first`, a multiple of 32, that lie within bound(j) for scorer j, and perhaps for some that do not. distances, hits: of
-/// S::chunk and S::chunk / 32 elements a scorer. The bounds are looked at once a chunk.
+/// visit(j, slot, distance) for the rows from `first`, a multiple of 32, that lie within bound(j) for scorer j, and perhaps for some that do not.
+/// distances, hits: of S::chunk and S::chunk / 32 elements a scorer. The bounds are looked at once a chunk.
 template <BoundedScorer ScorerType, class Bound, class Visit>
 void for_each_within(std::span<const ScorerType> scorers, std::size_t first, std::size_t count, typename ScorerType::distance_type* distances, std::uint32_t* hits,
                      Bound bound, Visit visit) {
