@@ -22,11 +22,10 @@
 #include "kith/index/flat.hpp"
 #include "kith/index/hnsw.hpp"
 #include "kith/index/ivf.hpp"
+#include "kith/index/ivf_pq.hpp"
 #include "kith/index/refine.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/space/pq_space.hpp"
-#include "kith/space/rabitq_space.hpp"
-#include "kith/space/sq4_space.hpp"
 #include "kith/space/sq8_space.hpp"
 
 namespace kith {
@@ -59,8 +58,6 @@ using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, 
                         DenseSpace<Cosine, std::int8_t>, DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>>;
 using Sq8Spaces = TypeList<Sq8Space<L2, float>>;
 using PqSpaces = TypeList<PqSpace<L2, float>>;
-using Sq4Spaces = TypeList<Sq4Space<L2, float>>;
-using RabitqSpaces = TypeList<RabitqSpace<L2, float>>;
 
 #else
 
@@ -76,12 +73,10 @@ template <class T>
 using Sq8SpacesOf = TypeList<Sq8Space<L2, T>, Sq8Space<InnerProduct, T>, Sq8Space<Cosine, T>>;
 using Sq8Spaces = Concat<Sq8SpacesOf<float>, Sq8SpacesOf<Half>>::type;
 using PqSpaces = TypeList<PqSpace<L2, float>, PqSpace<InnerProduct, float>, PqSpace<Cosine, float>>;
-using Sq4Spaces = TypeList<Sq4Space<L2, float>, Sq4Space<InnerProduct, float>, Sq4Space<Cosine, float>>;
-using RabitqSpaces = TypeList<RabitqSpace<L2, float>, RabitqSpace<InnerProduct, float>, RabitqSpace<Cosine, float>>;
 
 #endif
 
-using CodecSpaces = Concat<Sq8Spaces, Sq4Spaces, PqSpaces, RabitqSpaces>::type;
+using CodecSpaces = Concat<Sq8Spaces, PqSpaces>::type;
 
 /// An index template as a value.
 template <template <class> class I>
@@ -90,14 +85,16 @@ struct Structure {
     using over = I<S>;
 };
 
-using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>, Structure<Ivf>>;
+using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>, Structure<Ivf>, Structure<IvfPqOver>>;
 
-/// What IVF is to be had over: compiling all that it could be over takes longer than it is worth.
-using IvfSpaces = Concat<TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
-                                  DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, Sq8Space<L2, float>, Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>,
-                         Sq4Spaces, RabitqSpaces>::type;
-/// And Vamana not over these.
-using CoarseSpaces = Concat<Sq4Spaces, PqSpaces, RabitqSpaces>::type;
+/// What IVF is to be had over: compiling all that it could be over takes longer than it is worth. So it is with IVF-PQ, by the rows that it takes.
+using IvfSpaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
+                           DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, Sq8Space<L2, float>, Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>;
+#if defined(KITH_FEW_SPACES)
+using IvfPqRows = TypeList<DenseSpace<L2, float>>;
+#else
+using IvfPqRows = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>>;
+#endif
 
 template <class List, class T>
 inline constexpr bool contains = false;
@@ -110,7 +107,9 @@ inline constexpr bool offered = true;
 template <class S>
 inline constexpr bool offered<Structure<Ivf>, S> = contains<IvfSpaces, S>;
 template <class S>
-inline constexpr bool offered<Structure<Vamana>, S> = !contains<CoarseSpaces, S>;
+inline constexpr bool offered<Structure<Vamana>, S> = !contains<PqSpaces, S>;
+template <class S>
+inline constexpr bool offered<Structure<IvfPqOver>, S> = contains<IvfPqRows, S>;
 
 template <class I>
 struct Plain { using type = I; };
@@ -144,17 +143,27 @@ template <class I>
     requires requires { typename I::inner_type; }
 struct SearchedOf<I> { using type = typename I::inner_type::space_type; };
 
+/// Whether a codec's parameters stand behind "over" or among the index's own.
+template <class I>
+inline constexpr bool codes_by_itself = EncodesRows<I>;
+template <class I>
+inline constexpr bool codes_by_itself<Refine<I>> = EncodesRows<I>;
+template <class I>
+using codec_params_in = std::conditional_t<codes_by_itself<I>, NoParams, codec_params_of<typename SearchedOf<I>::type>>;
+
 template <class I>
 I build_index(MatrixView<const typename I::space_type::element_type> rows, const typename I::build_params& params,
-              const codec_params_of<typename SearchedOf<I>::type>& codec, const BuildOptions& options, Executor& executor) {
+              [[maybe_unused]] const codec_params_in<I>& codec, const BuildOptions& options, Executor& executor) {
     using S = typename I::space_type;
     using T = typename S::element_type;
-    if constexpr (CodecSpace<S>) {
+    if constexpr (EncodesRows<I>) {
+        return I::build(rows, params, options.seed, executor, options.progress);
+    } else if constexpr (CodecSpace<S>) {
         return I::build(encode_rows<S>(rows, codec, options.seed, executor, options.progress), params, options.seed, executor, options.progress);
     } else {
         const bool copy = options.copy && !ReordersRows<I>;  // which copies all rows anyway
         S space(copy ? Rows<T>::copy(rows) : Rows<T>::borrow(rows, options.keep_alive));
-        if constexpr (requires { typename I::inner_type; }) return I::build(std::move(space), params, options.seed, executor, options.progress, codec);
+        if constexpr (requires { typename I::inner_type; } && !codes_by_itself<I>) return I::build(std::move(space), params, options.seed, executor, options.progress, codec);
         else return I::build(std::move(space), params, options.seed, executor, options.progress);
     }
 }
@@ -164,7 +173,7 @@ std::unique_ptr<AnyModel> build_model(AnyMatrix matrix, const Spec& spec, const 
     using T = typename I::space_type::element_type;
     const OverSpec over = parse_over(spec.over);
     const auto params = parse_params<typename I::build_params>(spec.params, I::kind);
-    const auto codec = parse_params<codec_params_of<typename SearchedOf<I>::type>>(over.params, over.codec.empty() ? "rows as they are" : over.codec);
+    const auto codec = parse_params<codec_params_in<I>>(over.params, over.codec.empty() ? "rows as they are" : over.codec);
     const auto rows = typed<T>(matrix, "rows");
     if (options.not_finite == NotFinite::reject) require_finite(rows, "row");
     if (!options.ids.empty() && options.ids.size() != rows.rows())
@@ -206,10 +215,9 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
 #define KITH_PQ_SPACE_MODELS(PREFIX, ...)          \
     KITH_REFINED_MODELS(PREFIX, Flat, __VA_ARGS__) \
     KITH_REFINED_MODELS(PREFIX, Hnsw, __VA_ARGS__)
-#define KITH_COARSE_MODELS(PREFIX, ...)            \
-    KITH_REFINED_MODELS(PREFIX, Flat, __VA_ARGS__) \
-    KITH_REFINED_MODELS(PREFIX, Hnsw, __VA_ARGS__) \
-    KITH_REFINED_MODELS(PREFIX, Ivf, __VA_ARGS__)
+#define KITH_IVF_PQ_MODEL(PREFIX, M)         \
+    KITH_MODEL(PREFIX, IvfPq<M, float>)      \
+    KITH_MODEL(PREFIX, Refine<IvfPq<M, float>>)
 
 /// What each file of any/models compiles.
 #if defined(KITH_FEW_SPACES)
@@ -233,8 +241,7 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
 #define KITH_IVF_SQ8_MODELS(PREFIX) KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)
 #define KITH_PQ_MODELS(PREFIX) KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)
-#define KITH_SQ4_MODELS(PREFIX) KITH_COARSE_MODELS(PREFIX, Sq4Space<L2, float>)
-#define KITH_RABITQ_MODELS(PREFIX) KITH_COARSE_MODELS(PREFIX, RabitqSpace<L2, float>)
+#define KITH_IVF_PQ_MODELS(PREFIX) KITH_IVF_PQ_MODEL(PREFIX, L2)
 #else
 #define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)
 #define KITH_F16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, Half)
@@ -266,14 +273,10 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)             \
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<InnerProduct, float>)   \
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<Cosine, float>)
-#define KITH_SQ4_MODELS(PREFIX)                                  \
-    KITH_COARSE_MODELS(PREFIX, Sq4Space<L2, float>)              \
-    KITH_COARSE_MODELS(PREFIX, Sq4Space<InnerProduct, float>)    \
-    KITH_COARSE_MODELS(PREFIX, Sq4Space<Cosine, float>)
-#define KITH_RABITQ_MODELS(PREFIX)                               \
-    KITH_COARSE_MODELS(PREFIX, RabitqSpace<L2, float>)           \
-    KITH_COARSE_MODELS(PREFIX, RabitqSpace<InnerProduct, float>) \
-    KITH_COARSE_MODELS(PREFIX, RabitqSpace<Cosine, float>)
+#define KITH_IVF_PQ_MODELS(PREFIX)          \
+    KITH_IVF_PQ_MODEL(PREFIX, L2)           \
+    KITH_IVF_PQ_MODEL(PREFIX, InnerProduct) \
+    KITH_IVF_PQ_MODEL(PREFIX, Cosine)
 #endif
 
 #if defined(KITH_COMPILED_MODELS)
@@ -288,8 +291,7 @@ KITH_SQ8_F16_MODELS(extern)
 KITH_IVF_MODELS(extern)
 KITH_IVF_SQ8_MODELS(extern)
 KITH_PQ_MODELS(extern)
-KITH_SQ4_MODELS(extern)
-KITH_RABITQ_MODELS(extern)
+KITH_IVF_PQ_MODELS(extern)
 #endif
 
 /// Calls visit(Type<I>{}) for the index type of this kind over these rows (rows_label); false where there is none.
@@ -325,11 +327,22 @@ std::vector<std::string> labels_of(std::string_view kind) {
     return names;
 }
 
+/// Refined IVF-PQ, by the rows that it takes and keeps.
+template <class Visit>
+bool visit_refined_ivf_pq(std::string_view kind, std::string_view rows, Visit& visit) {
+    return any_of_types(IvfPqRows{}, [&]<class S>(Type<S>) {
+        using I = Refine<IvfPqOver<S>>;
+        if (I::kind != kind || rows_label<I>() != rows) return false;
+        visit(Type<I>{});
+        return true;
+    });
+}
+
 /// The same; throws Error{invalid_argument, unsupported} naming what there is.
 template <class Visit>
 void with_index_type(std::string_view kind, std::string_view rows, Visit&& visit) {
     if (visit_index_type<Spaces, Plain>(kind, rows, visit) || visit_index_type<CodecSpaces, Plain>(kind, rows, visit) ||
-        visit_index_type<CodecSpaces, Refined>(kind, rows, visit))
+        visit_index_type<CodecSpaces, Refined>(kind, rows, visit) || visit_refined_ivf_pq(kind, rows, visit))
         return;
     const auto kinds = known_kinds();
     if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
@@ -413,12 +426,14 @@ inline AnyIndex AnyIndex::build(std::string_view text, AnyMatrix rows, const Bui
     };
     if (is_element(codec) && codec != element)
         fail(ErrorCode::type_mismatch, "spec '", text, "' wants rows of ", codec, ", got ", element);
-    if (codec == element && !spec.refine.empty())
+    const bool by_itself = spec.kind == IvfPqOver<DenseSpace<L2, float>>::kind;
+    if (codec == element && !spec.refine.empty() && !by_itself)
         fail(ErrorCode::unsupported, spec.kind, " over ", codec, " searches exact rows: there is nothing to refine with ", spec.refine);
     if (!spec.refine.empty() && spec.refine != element)
         fail(ErrorCode::type_mismatch, "spec '", text, "' refines with rows of ", spec.refine, ", got ", element);
     std::string label = metric + "/" + codec;
-    if (codec != element) label += (spec.refine.empty() ? ":" : "+") + element;
+    if (by_itself && !spec.refine.empty()) label = metric + "/pq+" + element;  // what files say of them
+    else if (codec != element) label += (spec.refine.empty() ? ":" : "+") + element;
     std::unique_ptr<detail::AnyModel> model;
     detail::with_index_type(spec.kind, label, [&](auto type) {
         model = detail::build_model<typename decltype(type)::type>(rows, spec, options, executor);

@@ -17,7 +17,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -26,6 +25,7 @@
 
 #include "kith/index/index.hpp"
 #include "kith/space/tile_scorer.hpp"
+#include "kith/space/within.hpp"
 
 namespace kith {
 
@@ -212,18 +212,7 @@ private:
     template <BoundedScorer Scorer, class Bound, class Offer>
     static void scan_within(std::span<const Scorer> scorers, scratch_type& scratch, std::size_t first, std::size_t last, Bound bound, Offer offer) {
         auto& room = scratch.bounded;
-        std::array<Distance, Scorer::together> bounds;
-        for (std::size_t at = first; at < last; at += Scorer::chunk) {
-            const std::size_t n = std::min(Scorer::chunk, last - at);
-            for (std::size_t j = 0; j < scorers.size(); ++j) bounds[j] = bound(j);
-            Scorer::run_within(scorers, at, n, bounds.data(), room.distances.data(), room.hits.data());
-            for (std::size_t j = 0; j < scorers.size(); ++j)
-                for (std::size_t word = 0; word < (n + 31) / 32; ++word)
-                    for (std::uint32_t bits = room.hits[Scorer::chunk / 32 * j + word]; bits != 0; bits &= bits - 1) {
-                        const std::size_t i = 32 * word + static_cast<std::size_t>(std::countr_zero(bits));
-                        offer(j, static_cast<Slot>(at + i), room.distances[Scorer::chunk * j + i]);
-                    }
-        }
+        for_each_within(scorers, first, last - first, room.distances.data(), room.hits.data(), bound, offer);
     }
 
     /// As many queries at a time as leave their tables in cache; a block of rows, which stays there too, for all of those, a few together.

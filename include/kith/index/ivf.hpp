@@ -35,6 +35,7 @@
 #include "kith/partition/lists.hpp"
 #include "kith/partition/rebalance.hpp"
 #include "kith/partition/scan.hpp"
+#include "kith/space/residual.hpp"
 
 namespace kith {
 
@@ -67,7 +68,7 @@ struct IvfSearchParams {
 };
 
 template <Space S>
-    requires PartitionSpace<S> && ReorderableSpace<S>
+    requires PartitionSpace<S> && (ReorderableSpace<S> || ResidualSpace<S>)
 class Ivf {
     using Distance = typename S::distance_type;
     using Query = typename S::query_type;
@@ -85,12 +86,15 @@ public:
         friend class Ivf;
         typename CoarseOf::Scratch coarse;
         scorer_scratch_of<S> scorer;
+        list_scratch_of<scorer_of<S>> list;
         ScanBuffers<Distance> buffers;
         IvfBlock<S> block;
     };
 
     /// Trains centroids and brings the rows into the order of their lists. Throws Error{cancelled, unsupported, out_of_memory}.
-    static Ivf build(S space, const IvfParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(), const Progress& progress = {}) {
+    static Ivf build(S space, const IvfParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(), const Progress& progress = {})
+        requires ReorderableSpace<S>
+    {
         if (space.size() == 0) {
             const std::size_t dimensions = space.dimensions();
             return Ivf(std::move(space), Lists(), CoarseOf(dimensions), params, seed, {});
@@ -100,6 +104,16 @@ public:
         Lists lists = Lists::arrange(made.list_of, made.coarse.lists(), run_alignment<S>, order);
         Ivf index(space.reordered(order, executor), std::move(lists), std::move(made.coarse), params, seed, made.facts);
         index.order_ = std::move(order);
+        return index;
+    }
+
+    /// The same for rows that are encoded against their lists, as a space like `empty` does it.
+    static Ivf build(S empty, rows_view_of<S> rows, const IvfParams& params, std::uint64_t seed, Executor& executor, const Progress& progress)
+        requires ResidualSpace<S>
+    {
+        const std::size_t dimensions = empty.dimensions();
+        Ivf index(std::move(empty), Lists(), CoarseOf(dimensions), params, seed, {});
+        if (rows.rows() != 0) index.order_ = index.take_first(rows, executor, progress);
         return index;
     }
 
@@ -173,7 +187,7 @@ public:
         std::vector<std::uint32_t> list_of(rows.rows());
         assign_lists(coarse_.centroids(), GivenFloats(rows), CoarseOf::spherical, list_of, {}, executor, progress);
         Lists::Placement placement = lists_.place(list_of);
-        take_rows(rows, placement);
+        take_rows(rows, placement, executor, progress);
         lists_.take(placement);
         order_.clear();
         return std::move(placement.slots);
@@ -197,10 +211,10 @@ public:
     }
 
     /// Every list in one stretch, without vacant slots (but those that keep the space's runs aligned). Returns new slot -> old slot. Needs memory for a copy of the rows.
-    std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& = {}) {
+    std::vector<Slot> compact(Executor& executor = inline_executor(), const Progress& progress = {}) {
         std::vector<Slot> old_of;
         Lists lists = lists_.compacted(run_alignment<S>, old_of);
-        space_ = space_.reordered(old_of, executor);
+        space_ = in_order(old_of, lists, coarse_, {}, executor, progress);
         lists_ = std::move(lists);
         order_.clear();
         return old_of;
@@ -210,7 +224,10 @@ public:
 
     /// Splits lists that are too large, dissolves those that are too small (partition/rebalance.hpp), assigns every row to the nearest of the new centroids and compacts.
     /// What is right for the rows of today: with nlist = 0 that is the square root of their number. O(n nlist d). Returns new slot -> old slot.
-    std::vector<Slot> rebalance(Executor& executor = inline_executor(), const Progress& progress = {}) {
+    std::vector<Slot> rebalance(Executor& executor = inline_executor(), const Progress& progress = {}) { return rebalance({}, executor, progress); }
+
+    /// The same where the space keeps residuals and someone has the rows as they are, slot for slot: they are coded anew from those.
+    std::vector<Slot> rebalance([[maybe_unused]] rows_view_of<S> exact, Executor& executor, const Progress& progress) {
         if (size() == 0) return compact(executor, progress);
         std::vector<Slot> live;
         live.reserve(size());
@@ -222,7 +239,7 @@ public:
         Lists lists = Lists::arrange(made.list_of, made.coarse.lists(), run_alignment<S>, old_of);
         for (Slot& old : old_of)
             if (old != invalid_slot) old = live[old];
-        space_ = space_.reordered(old_of, executor);
+        space_ = in_order(old_of, lists, made.coarse, exact, executor, progress);
         lists_ = std::move(lists);
         coarse_ = std::move(made.coarse);
         order_.clear();
@@ -272,7 +289,12 @@ public:
     static Ivf load(const SectionReader& reader, const IvfParams& params = {})
         requires PersistableSpace<S>
     {
-        S space = S::load(reader);
+        return load(S::load(reader), reader, params);
+    }
+    /// The same over a space that was read from there already.
+    static Ivf load(S space, const SectionReader& reader, const IvfParams& params)
+        requires PersistableSpace<S>
+    {
         const auto state = reader.template section<std::uint64_t>("ivf", 4);
         const std::size_t columns = CoarseOf::columns(space.dimensions());
         const std::size_t lists = reader.template section<float>("ivf_centroids").size() / columns;
@@ -280,6 +302,7 @@ public:
         auto rows = Rows<float>::map(reader.template matrix<float>("ivf_centroids", lists, columns), reader.keep_alive());
         CoarseOf coarse(std::move(rows), space.dimensions());
         Lists held = Lists::load(reader, lists, space.size());
+        if constexpr (ResidualSpace<S>) space.attach(held.runs_of_slots(), coarse.centroids());
         return Ivf(std::move(space), std::move(held), std::move(coarse), params, state[0], {state[1], state[2], state[3] != 0});
     }
     static std::vector<std::string_view> section_names()
@@ -353,10 +376,11 @@ private:
 
     template <class ScorerType, Filter F, Collector C>
     std::size_t scan_list(std::size_t list, const ScorerType& scorer, const F& filter, scratch_type& scratch, C& collector, SearchStats& stats) const {
-        const auto& local = scorer_in_list(scorer, coarse_.centroids()[list]);
+        ++stats.lists;
+        if (!may_allow(lists_, list, filter)) return 0;
+        const auto& local = scorer_in_list(scorer, list, coarse_.centroids()[list], scratch.list);
         Scan scan(local, hidden(), filter, space_.row_bytes(), scratch.buffers, collector, stats);
         for_each_piece(lists_, list, space_.row_bytes(), [&](std::size_t first, std::size_t count) { scan.run(first, count); });
-        ++stats.lists;
         return scan.finish();
     }
 
@@ -388,25 +412,37 @@ private:
 
     /// Rows into an index that was built from none.
     std::vector<Slot> insert_first(rows_view_of<S> rows, Executor& executor, const Progress& progress) {
-        Partition made = partition(GivenFloats(rows), params_, seed_, executor, progress);
-        std::vector<Slot> row_of;
-        Lists lists = Lists::arrange(made.list_of, made.coarse.lists(), run_alignment<S>, row_of);
+        const std::vector<Slot> row_of = take_first(rows, executor, progress);
         std::vector<Slot> slots(rows.rows());
         for (std::size_t slot = 0; slot < row_of.size(); ++slot)
             if (row_of[slot] != invalid_slot) slots[row_of[slot]] = static_cast<Slot>(slot);
-        for (Slot& row : row_of)
-            if (row == invalid_slot) row = 0;
-        append(rows, row_of);
-        lists_ = std::move(lists);
-        coarse_ = std::move(made.coarse);
-        facts_ = made.facts;
         return slots;
     }
 
+    /// Returns the row that is in each slot then.
+    std::vector<Slot> take_first(rows_view_of<S> rows, Executor& executor, const Progress& progress) {
+        Partition made = partition(GivenFloats(rows), params_, seed_, executor, progress);
+        std::vector<Slot> row_of;
+        Lists lists = Lists::arrange(made.list_of, made.coarse.lists(), run_alignment<S>, row_of);
+        if constexpr (ResidualSpace<S>) space_ = space_.trained(rows, row_of, lists.runs_of_slots(), made.coarse.centroids(), seed_, executor, progress);
+        else append(rows, row_of);
+        lists_ = std::move(lists);
+        coarse_ = std::move(made.coarse);
+        facts_ = made.facts;
+        return row_of;
+    }
+
+    /// The space's rows in another order, of these lists.
+    S in_order(std::span<const Slot> old_of, [[maybe_unused]] const Lists& lists, [[maybe_unused]] const CoarseOf& coarse, [[maybe_unused]] rows_view_of<S> exact,
+               Executor& executor, [[maybe_unused]] const Progress& progress) const {
+        if constexpr (ResidualSpace<S>) return space_.rearranged(old_of, lists.runs_of_slots(), coarse.centroids(), exact, executor, progress);
+        else return space_.reordered(old_of, executor);
+    }
+
     /// The space and the memory of the lists as the placement wants them: rows are where they will be. Strong guarantee.
-    void take_rows(rows_view_of<S> rows, const Lists::Placement& placement) {
+    void take_rows(rows_view_of<S> rows, const Lists::Placement& placement, [[maybe_unused]] Executor& executor, [[maybe_unused]] const Progress& progress) {
         const std::size_t before = space_.size();
-        std::vector<Slot> row_of(placement.end - before, 0);  // slots that wait for later rows hold copies of the first
+        std::vector<Slot> row_of(placement.end - before, invalid_slot);
         bool reused = false;
         for (std::size_t i = 0; i < placement.slots.size(); ++i) {
             if (placement.slots[i] < before) reused = true;
@@ -414,12 +450,13 @@ private:
         }
         lists_.reserve(placement);
         if (reused) space_.own_rows();
-        append(rows, row_of);
+        if constexpr (ResidualSpace<S>) space_.append(rows, row_of, Lists::runs_of_slots(placement.opened), executor, progress);
+        else append(rows, row_of);
         for (std::size_t i = 0; i < placement.slots.size(); ++i)
             if (placement.slots[i] < before) space_.overwrite(placement.slots[i], rows[i]);
     }
 
-    /// Appends rows[row_of[0]], rows[row_of[1]], ... All or nothing.
+    /// Appends rows[row_of[0]], rows[row_of[1]], ...; slots that wait for later rows hold copies of the first. All or nothing.
     void append(rows_view_of<S> rows, std::span<const Slot> row_of) {
         using T = std::remove_cvref_t<decltype(*rows.data())>;
         constexpr std::size_t step = 1024;
@@ -428,7 +465,10 @@ private:
         try {
             for (std::size_t first = 0; first < row_of.size(); first += step) {
                 const std::size_t count = std::min(step, row_of.size() - first);
-                for (std::size_t i = 0; i < count; ++i) std::copy_n(rows.row(row_of[first + i]), rows.cols(), some.data() + i * rows.cols());
+                for (std::size_t i = 0; i < count; ++i) {
+                    const Slot row = row_of[first + i];
+                    std::copy_n(rows.row(row == invalid_slot ? 0 : row), rows.cols(), some.data() + i * rows.cols());
+                }
                 space_.append({some.data(), count, rows.cols()});
             }
         } catch (...) {

@@ -42,7 +42,8 @@ class IvfBlock {
     using Distance = typename S::distance_type;
     using Query = typename S::query_type;
     using CoarseOf = Coarse<typename S::metric_type>;
-    using BoundScorer = decltype(bind_query(std::declval<const S&>(), std::declval<std::span<const Query>>(), std::declval<scorer_scratch_of<S>&>()));
+    using BoundScorer = scorer_of<S>;
+    using LocalScorer = scorer_in_list_of<BoundScorer>;
 
 public:
     /// Forgets the queries of the last time. All arguments must stay.
@@ -100,6 +101,13 @@ public:
     }
 
 private:
+    /// Scorers of a list that are in use at a time.
+    template <class ScorerType>
+    static constexpr std::size_t at_once() noexcept {
+        if constexpr (BoundedScorer<ScorerType>) return ScorerType::together;
+        else return 1;
+    }
+
     /// pairs_: the queries that ask each list, list after list; ends_: where each ends. Of each query only its first list, or all others.
     void group(const Lists& lists, const CoarseOf& coarse, bool first) {
         const auto for_each_pair = [&](auto&& visit) {
@@ -115,21 +123,60 @@ private:
         for_each_pair([&](Slot list, std::uint32_t i) { pairs_[ends_[list]++] = i; });  // beginnings become ends
     }
 
-    /// One query after the other over each stretch of rows.
+    /// One query after the other over each stretch of rows; where the list has scorers of its own, over all stretches; where scorers can look at rows together, a few together.
     void scan_list(const S& space, const Lists& lists, const CoarseOf& coarse, std::size_t list, std::span<const std::uint32_t> asking, BitsetView vacant,
                    ScanBuffers<Distance>& buffers, SearchStats& stats) {
-        for_each_piece(lists, list, space.row_bytes(), [&](std::size_t first, std::size_t count) {
+        const auto centroid = coarse.centroids()[list];
+        if constexpr (BoundedScorer<LocalScorer>) {
+            if (filters_.empty()) return scan_together(space, lists, centroid, list, asking, vacant, stats);
+        }
+        const auto scan_pieces = [&](const LocalScorer& local, std::uint32_t i, auto&& for_each) {
+            const auto scan_with = [&](const auto& filter) {
+                Scan scan(local, vacant, filter, space.row_bytes(), buffers, nearest_[query(i)], stats);
+                for_each([&](std::size_t first, std::size_t count) { scan.run(first, count); });
+                offered_[i] += scan.finish();
+            };
+            if (filters_.empty()) scan_with(AllowAll{});
+            else scan_with(filter(query(i)));
+        };
+        if constexpr (ListScorer<BoundScorer>) {
             for (const std::uint32_t i : asking) {
-                const auto& local = scorer_in_list(scorers_[i], coarse.centroids()[list]);
-                const auto scan_with = [&](const auto& filter) {
-                    Scan scan(local, vacant, filter, space.row_bytes(), buffers, nearest_[query(i)], stats);
-                    scan.run(first, count);
-                    offered_[i] += scan.finish();
-                };
-                if (filters_.empty()) scan_with(AllowAll{});
-                else scan_with(filter(query(i)));
+                if (!filters_.empty() && !may_allow(lists, list, filter(query(i)))) continue;
+                const auto& local = scorer_in_list(scorers_[i], list, centroid, list_scratch_[0]);
+                scan_pieces(local, i, [&](auto&& visit) { for_each_piece(lists, list, space.row_bytes(), visit); });
             }
-        });
+        } else {
+            for_each_piece(lists, list, space.row_bytes(), [&](std::size_t first, std::size_t count) {
+                for (const std::uint32_t i : asking) scan_pieces(scorers_[i], i, [&](auto&& visit) { visit(first, count); });
+            });
+        }
+    }
+
+    /// Without filters.
+    void scan_together(const S& space, const Lists& lists, std::span<const float> centroid, std::size_t list, std::span<const std::uint32_t> asking, BitsetView vacant,
+                       SearchStats& stats)
+        requires BoundedScorer<LocalScorer>
+    {
+        constexpr std::size_t together = LocalScorer::together, chunk = LocalScorer::chunk;
+        distances_.reserve_discarding(together * chunk);
+        within_.reserve_discarding(together * chunk / 32);
+        for (std::size_t at = 0; at < asking.size(); at += together) {
+            const auto some = asking.subspan(at, std::min(together, asking.size() - at));
+            locals_.clear();
+            for (std::size_t j = 0; j < some.size(); ++j) locals_.push_back(scorer_in_list(scorers_[some[j]], list, centroid, list_scratch_[j]));
+            for_each_piece(lists, list, space.row_bytes(), [&](std::size_t first, std::size_t count) {
+                for_each_within(std::span<const LocalScorer>(locals_), first, count, distances_.data(), within_.data(),
+                                [&](std::size_t j) { return nearest_[query(some[j])].bound(); },
+                                [&](std::size_t j, Slot slot, Distance distance) {
+                                    auto& nearest = nearest_[query(some[j])];
+                                    if (distance > nearest.bound() || vacant.test(slot)) return;
+                                    nearest.offer(slot, distance);
+                                    ++offered_[some[j]];
+                                });
+                stats.distances += count * some.size();
+                stats.bytes += count * some.size() * space.row_bytes();
+            });
+        }
     }
 
     /// The same, with tiles for those whose collectors are full, where that is cheaper.
@@ -190,6 +237,10 @@ private:
     std::vector<std::size_t> offered_, ends_;
     std::vector<scorer_scratch_of<S>> scorer_scratch_;
     std::vector<BoundScorer> scorers_;
+    std::vector<LocalScorer> locals_;  // of the list in hand
+    std::vector<list_scratch_of<BoundScorer>> list_scratch_ = std::vector<list_scratch_of<BoundScorer>>(at_once<LocalScorer>());
+    AlignedBuffer<Distance> distances_;
+    AlignedBuffer<std::uint32_t> within_;
     typename CoarseOf::Scratch coarse_;
     AlignedBuffer<Query> copies_, panel_;
     AlignedBuffer<simd::TileHit> hits_;

@@ -92,8 +92,16 @@ std::string codec_label(const S& space) {
     else return space.label();
 }
 
+/// An index that encodes rows itself, as it needs its own structure to do so.
+template <class I>
+concept EncodesRows = Index<I> && Element<typename I::space_type::element_type> && Metric<typename I::space_type::metric_type> &&
+                      requires(MatrixView<const typename I::space_type::element_type> rows, const typename I::build_params& params, Executor& executor,
+                               const Progress& progress) {
+                          { I::build(rows, params, std::uint64_t{}, executor, progress) } -> std::same_as<I>;
+                      };
+
 template <Index I>
-    requires CodecSpace<typename I::space_type>
+    requires(CodecSpace<typename I::space_type> || EncodesRows<I>)
 class Refine {
     using Codes = typename I::space_type;
     using CodeDistance = typename Codes::distance_type;
@@ -131,23 +139,22 @@ public:
     static Refine build(space_type space, const build_params& params = {}, std::uint64_t seed = 0,
                         Executor& executor = inline_executor(), const Progress& progress = {},
                         const codec_params_of<Codes>& codec = {}) {
-        Codes codes = encode_rows<Codes>(space.rows().view(), codec, seed, executor, progress);
-        if constexpr (requires { params.exact_links; }) {
-            if (params.exact_links) {
-                using Exact = typename I::template over<space_type>;
-                build_params exact = params;
-                exact.exact_links = false;
-                Exact built = Exact::build(space_type(Rows<T>::borrow(space.rows().view()), space.metric()), exact, seed, executor, progress);
-                return Refine(std::move(space), I::adopt(std::move(codes), std::move(built), params));
+        if constexpr (EncodesRows<I>) {
+            I inner = I::build(space.rows().view(), params, seed, executor, progress);
+            return beside(std::move(space), std::move(inner), executor);
+        } else {
+            Codes codes = encode_rows<Codes>(space.rows().view(), codec, seed, executor, progress);
+            if constexpr (requires { params.exact_links; }) {
+                if (params.exact_links) {
+                    using Exact = typename I::template over<space_type>;
+                    build_params exact = params;
+                    exact.exact_links = false;
+                    Exact built = Exact::build(space_type(Rows<T>::borrow(space.rows().view()), space.metric()), exact, seed, executor, progress);
+                    return Refine(std::move(space), I::adopt(std::move(codes), std::move(built), params));
+                }
             }
+            return beside(std::move(space), I::build(std::move(codes), params, seed, executor, progress), executor);
         }
-        Refine index(std::move(space), I::build(std::move(codes), params, seed, executor, progress), Unchecked{});
-        if constexpr (ReordersRows<I>) {
-            index.order_ = index.inner_.take_order();
-            if (!index.order_.empty()) index.space_ = index.space_.reordered(index.order_, executor);
-        }
-        index.check();
-        return index;
     }
 
     const space_type& space() const noexcept { return space_; }
@@ -168,7 +175,11 @@ public:
     }
 
     /// "l2/sq8, refine f32": what a spec says after "over".
-    std::string over_label() const { return codec_label(inner_.space()) + ", refine " + std::string(name(element_traits<T>::type)); }
+    std::string over_label() const {
+        const std::string refined = ", refine " + std::string(name(element_traits<T>::type));
+        if constexpr (requires { inner_.over_label(); }) return inner_.over_label() + refined;
+        else return codec_label(inner_.space()) + refined;
+    }
 
     static std::string file_label() { return Codes::type_label() + "+" + std::string(name(element_traits<T>::type)); }
 
@@ -314,7 +325,10 @@ public:
     std::vector<Slot> rebalance(Executor& executor = inline_executor(), const Progress& progress = {})
         requires Rebalanceable<I>
     {
-        return follow(rebalance_slots(), [&] { return inner_.rebalance(executor, progress); });
+        return follow(rebalance_slots(), [&] {
+            if constexpr (EncodesRows<I>) return inner_.rebalance(space_.rows().view(), executor, progress);
+            else return inner_.rebalance(executor, progress);
+        });
     }
     std::size_t rebalance_slots() const noexcept
         requires Rebalanceable<I>
@@ -350,6 +364,17 @@ public:
 private:
     struct Unchecked {};
     Refine(space_type space, I inner, Unchecked) : space_(std::move(space)), inner_(std::move(inner)) {}
+
+    /// Exact rows beside an index that was built of them, in its order.
+    static Refine beside(space_type space, I inner, [[maybe_unused]] Executor& executor) {
+        Refine index(std::move(space), std::move(inner), Unchecked{});
+        if constexpr (ReordersRows<I>) {
+            index.order_ = index.inner_.take_order();
+            if (!index.order_.empty()) index.space_ = index.space_.reordered(index.order_, executor);
+        }
+        index.check();
+        return index;
+    }
 
     void check() const {
         if (space_.size() != inner_.space().size() || space_.dim() != inner_.space().dim())

@@ -21,6 +21,7 @@
 #include "kith/core/bitset.hpp"
 #include "kith/core/error.hpp"
 #include "kith/core/types.hpp"
+#include "kith/space/residual.hpp"
 #include "kith/storage/sections.hpp"
 
 namespace kith {
@@ -72,6 +73,15 @@ public:
     BitsetView vacant() const noexcept { return vacant_.view(); }
     std::uint32_t list_of(Slot slot) const noexcept { return runs_[run_of(slot)].list; }
     std::size_t memory_bytes() const noexcept { return runs_.size() * sizeof(Run) + lists_.size() * sizeof(List) + vacant_.size() / 8; }
+
+    /// For spaces that must know what belongs to which list.
+    std::vector<SlotRun> runs_of_slots() const { return runs_of_slots(runs_); }
+    static std::vector<SlotRun> runs_of_slots(std::span<const Run> runs) {
+        std::vector<SlotRun> result;
+        result.reserve(runs.size());
+        for (const Run& run : runs) result.push_back({run.first, run.list});
+        return result;
+    }
 
     /// visit(run), in the order of slots.
     template <class Visit>

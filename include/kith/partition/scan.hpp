@@ -9,7 +9,10 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <type_traits>
+#include <utility>
 
 #include "kith/core/bitset.hpp"
 #include "kith/core/results.hpp"
@@ -17,27 +20,61 @@
 #include "kith/filter/filter.hpp"
 #include "kith/partition/lists.hpp"
 #include "kith/space/space.hpp"
+#include "kith/space/within.hpp"
 
 namespace kith {
 
-/// A scorer that has another one for the rows of a list: that of codes which say how a row differs from the list's centroid.
+/// A scorer that has another one for the rows of a list: that of codes which say how a row differs from the list's centroid. What it remembers of the list is in a
+/// scratch, which one list has at a time.
 template <class ScorerType>
-concept ListScorer = requires(const ScorerType& scorer, std::span<const float> centroid) {
-    { scorer.in_list(centroid) } -> Scorer;
+concept ListScorer = requires(const ScorerType& scorer, std::size_t list, std::span<const float> centroid, typename ScorerType::list_scratch& scratch) {
+    { scorer.in_list(list, centroid, scratch) } -> Scorer;
 };
+
+namespace detail {
+
+template <class ScorerType>
+struct ListScratch {
+    using type = NoScorerScratch;
+};
+template <ListScorer ScorerType>
+struct ListScratch<ScorerType> {
+    using type = typename ScorerType::list_scratch;
+};
+
+}  // namespace detail
+
+template <class ScorerType>
+using list_scratch_of = typename detail::ListScratch<ScorerType>::type;
 
 /// The scorer of the rows of one list; most know no lists.
 template <Scorer ScorerType>
-decltype(auto) scorer_in_list(const ScorerType& scorer, [[maybe_unused]] std::span<const float> centroid) {
-    if constexpr (ListScorer<ScorerType>) return scorer.in_list(centroid);
+decltype(auto) scorer_in_list(const ScorerType& scorer, [[maybe_unused]] std::size_t list, [[maybe_unused]] std::span<const float> centroid,
+                              [[maybe_unused]] list_scratch_of<ScorerType>& scratch) {
+    if constexpr (ListScorer<ScorerType>) return scorer.in_list(list, centroid, scratch);
     else return (scorer);
+}
+
+template <class ScorerType>
+using scorer_in_list_of = std::remove_cvref_t<decltype(scorer_in_list(std::declval<const ScorerType&>(), 0, {}, std::declval<list_scratch_of<ScorerType>&>()))>;
+
+/// Whether the filter may allow rows of the list: what binding a scorer to the list costs can be saved where not.
+template <Filter F>
+bool may_allow(const Lists& lists, std::size_t list, const F& filter) {
+    if constexpr (requires { filter.bits(); }) {
+        bool any = false;
+        lists.for_each_run(list, [&](const Lists::Run& run) { any = any || filter.bits().count(run.first, run.first + run.used) != 0; });
+        return any;
+    } else {
+        return true;
+    }
 }
 
 /// visit(first, count) for stretches of a list's slots that stay in half of a small second-level cache while several queries are scored against them.
 template <class Visit>
 void for_each_piece(const Lists& lists, std::size_t list, std::size_t row_bytes, Visit&& visit) {
     constexpr std::size_t bytes = std::size_t{256} << 10;
-    const std::size_t most = std::clamp(bytes / std::max<std::size_t>(row_bytes, 1), std::size_t{64}, std::size_t{4096});
+    const std::size_t most = std::clamp(bytes / std::max<std::size_t>(row_bytes, 1), std::size_t{64}, std::size_t{4096}) / 32 * 32;  // as BoundedScorers want it
     lists.for_each_run(list, [&](const Lists::Run& run) {
         for (std::size_t at = 0; at < run.used; at += most) visit(run.first + at, std::min(most, run.used - at));
     });
@@ -48,6 +85,7 @@ template <class D>
 struct ScanBuffers {
     std::array<D, 256> distances;
     std::array<Slot, 256> slots;
+    std::array<std::uint32_t, 8> hits;
 };
 
 /// Offers live rows of the stretches it is sent through that the filter allows. finish() comes last and says how many it offered: all there are, as long as the
@@ -81,6 +119,9 @@ public:
 
 private:
     void score_all(std::size_t first, std::size_t count) {
+        if constexpr (BoundedScorer<ScorerType>) {
+            if (first % 32 == 0) return score_within(first, count);
+        }
         auto& distances = buffers_.distances;
         D bound = collector_.bound();
         for (std::size_t at = first; at < first + count; at += distances.size()) {
@@ -95,6 +136,19 @@ private:
                 ++offered_;
             }
         }
+        scored(count);
+    }
+
+    /// The scorer says which rows are near enough.
+    void score_within(std::size_t first, std::size_t count)
+        requires BoundedScorer<ScorerType>
+    {
+        for_each_within(std::span(&scorer_, 1), first, count, buffers_.distances.data(), buffers_.hits.data(), [&](std::size_t) { return collector_.bound(); },
+                        [&](std::size_t, Slot slot, D distance) {
+                            if (distance > collector_.bound() || vacant_.test(slot) || !filter_.allows(slot)) return;
+                            collector_.offer(slot, distance);
+                            ++offered_;
+                        });
         scored(count);
     }
 

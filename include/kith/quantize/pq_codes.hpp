@@ -9,12 +9,15 @@
 // Owned, borrowed or mapped, as Rows are: foreign memory is copied before its first change.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "kith/core/error.hpp"
+#include "kith/core/executor.hpp"
 #include "kith/core/matrix.hpp"
 #include "kith/core/types.hpp"
 #include "kith/quantize/pq_table.hpp"
@@ -74,6 +77,21 @@ public:
         stored_.extend(stored_rows(size, packed_ ? 4 : 8), 0);
         const std::size_t first = std::exchange(size_, size);
         for (std::size_t slot = first; slot < size && slot % block != 0; ++slot) clear(static_cast<Slot>(slot));
+    }
+
+    /// Codes of their own memory, whose row i is this one's row old_of[i], or all 0 where that is invalid_slot. O(rows m).
+    PqCodes selected(std::span<const Slot> old_of, Executor& executor) const {
+        PqCodes codes(m_, packed_ ? 4 : 8);
+        codes.extend(old_of.size());
+        executor.run((old_of.size() + block - 1) / block, 64, [&](std::size_t begin, std::size_t end, std::size_t) {
+            std::vector<std::uint8_t> row(m_);
+            for (std::size_t slot = begin * block; slot < std::min(end * block, old_of.size()); ++slot) {
+                if (old_of[slot] == invalid_slot) continue;
+                read(old_of[slot], row.data());
+                codes.set(static_cast<Slot>(slot), row.data());
+            }
+        });
+        return codes;
     }
 
     /// Writes a row that is owned already. Rows of different blocks of 32 may be written at a time.

@@ -17,7 +17,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+
+#include "kith/quantize/four.hpp"
 
 namespace kith {
 
@@ -51,28 +54,34 @@ struct ByteScale {
 /// Tables of 16 bytes come in fours, as a register of simd/ may hold so many.
 constexpr std::size_t code_groups_of(std::size_t m) noexcept { return (m + 3) / 4 * 4; }
 
-/// Turns m tables of `entries` floats each into as many bytes; `bytes` has m * entries of them. Not inlined, so that all callers round alike. O(m entries).
+/// Turns m tables of `entries` floats each, a multiple of 16, into as many bytes; `bytes` has m * entries of them. Not inlined, so that all callers round alike. O(m entries).
 __attribute__((noinline)) inline ByteScale bytes_of_table(const float* table, std::size_t m, std::size_t entries, std::uint8_t* bytes) noexcept {
     const auto sums = static_cast<std::uint32_t>(255 * m);
     ByteScale result{0.0f, 0.0f, static_cast<std::int32_t>(sums)};
     double offset = 0, range = 0;
     bool finite = true;
     for (std::size_t j = 0; j < m; ++j) {
-        float least = table[j * entries], most = least, all = 0;
-        for (std::size_t c = 0; c < entries; ++c) {
-            const float entry = table[j * entries + c];
+        const float* const from = table + j * entries;
+        detail::Four least = detail::load_four(from), most = least, all = least * 0.0f;
+        for (std::size_t c = 4; c < entries; c += 4) {
+            const detail::Four entry = detail::load_four(from + c);
             least = entry < least ? entry : least;
             most = entry > most ? entry : most;
             all += entry * 0.0f;  // NaN where an entry is not finite
         }
-        finite = finite && all == 0.0f;
-        offset += static_cast<double>(least);
-        range = std::max(range, static_cast<double>(most) - static_cast<double>(least));
+        const float lowest = std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
+        const float highest = std::max(std::max(most[0], most[1]), std::max(most[2], most[3]));
+        finite = finite && all[0] + all[1] + all[2] + all[3] == 0.0f;
+        offset += static_cast<double>(lowest);
+        range = std::max(range, static_cast<double>(highest) - static_cast<double>(lowest));
+        std::memcpy(bytes + j * entries, &lowest, sizeof(lowest));  // until its entries come
     }
-    std::fill_n(bytes, m * entries, std::uint8_t{0});
     result.offset = finite ? static_cast<float>(offset) : std::numeric_limits<float>::quiet_NaN();
     constexpr double smallest = 0x1p-100;  // a finer step is none: its products with sums would lose bits
-    if (!finite || range < 255 * smallest) return result;
+    if (!finite || range < 255 * smallest) {
+        std::fill_n(bytes, m * entries, std::uint8_t{0});
+        return result;
+    }
     int exponent;
     const double fraction = std::frexp(range / 255, &exponent);
     const int bits = std::max(1, 24 - static_cast<int>(std::bit_width(sums)));
@@ -80,10 +89,18 @@ __attribute__((noinline)) inline ByteScale bytes_of_table(const float* table, st
     const float inverse = 1.0f / result.scale;
     for (std::size_t j = 0; j < m; ++j) {
         const float* const from = table + j * entries;
-        const float least = *std::min_element(from, from + entries);
-        for (std::size_t c = 0; c < entries; ++c) {
-            const float steps = (from[c] - least) * inverse + 0.5f;
-            bytes[j * entries + c] = static_cast<std::uint8_t>(static_cast<int>(steps < 255.0f ? steps : 255.0f));
+        std::uint8_t* const to = bytes + j * entries;
+        float least;
+        std::memcpy(&least, to, sizeof(least));
+        const auto step_of = [&](detail::Four entry) {
+            const detail::Four steps = (entry - least) * inverse + 0.5f;
+            return __builtin_convertvector(steps < 255.0f ? steps : detail::Four{} + 255.0f, detail::FourInts);
+        };
+        for (std::size_t c = 0; c < entries; c += 16) {
+            detail::Four x0 = detail::load_four(from + c), x1 = detail::load_four(from + c + 4), x2 = detail::load_four(from + c + 8), x3 = detail::load_four(from + c + 12);
+            detail::transpose(x0, x1, x2, x3);  // a lane has four entries that lie side by side, and its bytes will
+            const detail::FourInts lanes = step_of(x0) | step_of(x1) << 8 | step_of(x2) << 16 | step_of(x3) << 24;
+            std::memcpy(to + c, &lanes, sizeof(lanes));
         }
     }
     return result;

@@ -171,6 +171,8 @@ struct ProductKernels {
                 float* out) noexcept = nullptr;
     void (*gather)(const float* table, std::size_t m, const std::uint8_t* codes, std::size_t stride, const Slot* slots,
                    std::size_t count, float bias, float* out) noexcept = nullptr;
+    /// out[i] = a[i] + b[i]: a table of what belongs to a query and what belongs to a list. out may be a or b.
+    void (*add)(const float* a, const float* b, std::size_t count, float* out) noexcept = nullptr;
 };
 
 /// A query against RaBitQ codes (quantize/rabitq_codec.hpp): q in whole numbers, and what is made of its products with codes.

@@ -59,6 +59,7 @@ public:
     using rows_view = MatrixView<const T>;
     using codec_params = PqParams;
     using scorer_type = PqScorer;
+    static constexpr std::size_t run_alignment = PqCodes::block;
 
     /// A query's table, and what it is made of.
     struct scorer_scratch {
@@ -89,32 +90,70 @@ public:
         if constexpr (is_cosine) find_nowhere();
     }
 
+    /// A codec of such rows, and none of them. Throws Error{dimension_mismatch, invalid_argument, out_of_memory, cancelled}.
+    static PqSpace train(rows_view rows, const PqParams& params, Executor& executor, std::uint64_t seed, const Progress& progress) {
+        const std::size_t dim = rows.cols();
+        PqCodec::check_shape(dim, params.m, params.bits);
+        progress.report("train", 0, params.m);
+        const std::size_t wanted = PqCodec::training_rows(params), to_rotate = params.opq ? opq_training_rows(dim) : 0;
+        Sample sample = sample_rows(rows, std::max(wanted, to_rotate), seed, RowScale{});
+        std::optional<OpqRotation> rotation;
+        if (params.opq) {
+            const std::size_t step = std::max<std::size_t>(sample.rows / to_rotate, 1);  // the rotation needs fewer rows: every so many of them
+            rotation = train_opq({sample.values.data(), sample.rows / step, dim, dim * step}, params, seed, executor, progress).rotation;
+            AlignedBuffer<float> rotated(sample.rows * dim);
+            rotation->apply_rows(sample.view(), rotated.data(), executor);
+            sample.values = std::move(rotated);
+        }
+        PqCodec codec = PqCodec::train_on(sample.view(), params, seed, executor, progress).codec;
+        if (rotation) codec = codec.without_twins();
+        PqSpace space(std::move(codec), std::move(rotation));
+        space.params_ = params;
+        return space;
+    }
+
     /// Trains a codec on rows and encodes them. Throws Error{dimension_mismatch, invalid_argument, out_of_memory, cancelled}.
     static PqSpace train_and_encode(rows_view rows, const PqParams& params, Executor& executor = inline_executor(), std::uint64_t seed = 0,
                                     const Progress& progress = {}) {
         PqSpace space = train(rows, params, executor, seed, progress);
         space.codes_.extend(rows.rows());
+        space.encode_slots(0, rows.rows(), executor, progress, [&](Slot slot, T* out) {
+            std::copy_n(rows.row(slot), rows.cols(), out);
+            return true;
+        });
+        return space;
+    }
+
+    /// Codes of the slots [first, last), which are its own: those of the row that row_of(slot, out) writes, or what they are where it returns false. It is called on all
+    /// workers. Progress: "encode".
+    template <class RowOf>
+    void encode_slots(std::size_t first, std::size_t last, Executor& executor, const Progress& progress, RowOf row_of) {
         struct Worker {
             Workspace space;
+            std::vector<T> rows;
+            std::vector<Slot> slots;
             std::vector<std::uint8_t> codes;
         };
         std::vector<Worker> workers(executor.workers());
-        constexpr std::size_t unit = PqCodes::block, chunk = std::size_t{1} << 13;  // rows that are coded together; units between two reports
-        const std::size_t units = (rows.rows() + unit - 1) / unit;
-        for (std::size_t first = 0; first < units; first += chunk) {
-            progress.report("encode", first * unit, rows.rows());
-            executor.run(std::min(chunk, units - first), 4, [&](std::size_t begin, std::size_t end, std::size_t which) {
+        constexpr std::size_t block = PqCodes::block, chunk = std::size_t{1} << 13;  // slots that are coded together; blocks between two reports
+        const std::size_t blocks = (last + block - 1) / block;
+        for (std::size_t from = first / block; from < blocks; from += chunk) {
+            progress.report("encode", std::max(from * block, first) - first, last - first);
+            executor.run(std::min(chunk, blocks - from), 4, [&](std::size_t begin, std::size_t end, std::size_t which) {
                 auto& worker = workers[which];
-                worker.codes.resize(unit * space.codec_.m());
-                for (std::size_t at = (first + begin) * unit; at < std::min((first + end) * unit, rows.rows()); at += unit) {
-                    const std::size_t n = std::min(unit, rows.rows() - at);
-                    space.encode_rows(rows.slice(at, n), worker.space, worker.codes.data());
-                    for (std::size_t i = 0; i < n; ++i) space.codes_.set(static_cast<Slot>(at + i), worker.codes.data() + i * space.codec_.m());
+                worker.codes.resize(block * codec_.m());
+                worker.rows.resize(block * dim());
+                for (std::size_t at = from + begin; at < from + end; ++at) {
+                    worker.slots.clear();
+                    for (std::size_t slot = std::max(at * block, first); slot < std::min((at + 1) * block, last); ++slot)
+                        if (row_of(static_cast<Slot>(slot), worker.rows.data() + worker.slots.size() * dim())) worker.slots.push_back(static_cast<Slot>(slot));
+                    if (worker.slots.empty()) continue;
+                    encode_rows({worker.rows.data(), worker.slots.size(), dim()}, worker.space, worker.codes.data());
+                    for (std::size_t i = 0; i < worker.slots.size(); ++i) codes_.set(worker.slots[i], worker.codes.data() + i * codec_.m());
                 }
             });
         }
-        progress.report("encode", rows.rows(), rows.rows());
-        return space;
+        progress.report("encode", last - first, last - first);
     }
 
     std::size_t size() const noexcept { return codes_.size(); }
@@ -211,6 +250,14 @@ public:
     void own_rows() { codes_.make_owned(); }
     void move_row(Slot from, Slot to) { codes_.move(from, to); }
     void truncate(std::size_t size) { codes_.truncate(size); }
+    /// Rows whose codes are all 0, up to `size` of them in all.
+    void extend(std::size_t size) { codes_.extend(size); }
+
+    PqSpace reordered(std::span<const Slot> old_of, Executor& executor = inline_executor()) const {
+        PqSpace space(codec_, rotation_, codes_.selected(old_of, executor));
+        space.params_ = params_;
+        return space;
+    }
 
     /// Adds this space's sections; it must stay until the file is written.
     void save(SectionWriter& writer) const {
@@ -273,27 +320,6 @@ private:
             return scale == 0 ? std::numeric_limits<float>::quiet_NaN() : scale;
         }
     };
-
-    static PqSpace train(rows_view rows, const PqParams& params, Executor& executor, std::uint64_t seed, const Progress& progress) {
-        const std::size_t dim = rows.cols();
-        PqCodec::check_shape(dim, params.m, params.bits);
-        progress.report("train", 0, params.m);
-        const std::size_t wanted = PqCodec::training_rows(params), to_rotate = params.opq ? opq_training_rows(dim) : 0;
-        Sample sample = sample_rows(rows, std::max(wanted, to_rotate), seed, RowScale{});
-        std::optional<OpqRotation> rotation;
-        if (params.opq) {
-            const std::size_t step = std::max<std::size_t>(sample.rows / to_rotate, 1);  // the rotation needs fewer rows: every so many of them
-            rotation = train_opq({sample.values.data(), sample.rows / step, dim, dim * step}, params, seed, executor, progress).rotation;
-            AlignedBuffer<float> rotated(sample.rows * dim);
-            rotation->apply_rows(sample.view(), rotated.data(), executor);
-            sample.values = std::move(rotated);
-        }
-        PqCodec codec = PqCodec::train_on(sample.view(), params, seed, executor, progress).codec;
-        if (rotation) codec = codec.without_twins();
-        PqSpace space(std::move(codec), std::move(rotation));
-        space.params_ = params;
-        return space;
-    }
 
     bool packed() const noexcept { return codec_.bits() == 4; }
 

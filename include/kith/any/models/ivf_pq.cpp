@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Part of kith::any: structures over 4 bits a dimension, compiled once.
+// Part of kith::any: IVF-PQ, compiled once.
 #include "kith/any/registry.hpp"
 
 namespace kith::detail {
 
-KITH_SQ4_MODELS()
+KITH_IVF_PQ_MODELS()
 
 }  // namespace kith::detail

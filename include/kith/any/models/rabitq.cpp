@@ -1,9 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-// Part of kith::any: structures over RaBitQ codes, compiled once.
-#include "kith/any/registry.hpp"
-
-namespace kith::detail {
-
-KITH_RABITQ_MODELS()
-
-}  // namespace kith::detail
