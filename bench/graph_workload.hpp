@@ -32,7 +32,7 @@ auto with_rows(const kith::VectorFile& file, Visit visit) {
 class Workload {
 public:
     /// rows: only so many of the base, 0 for all; without them the truth is read from a file, with them it is computed.
-    Workload(const std::string& base, const std::string& query, const std::string& truth, Measure measure, std::size_t rows)
+    Workload(const std::string& base, const std::string& query, const std::string& truth, Measure measure, std::size_t rows = 0)
         : base_(base), query_(query), measure_(measure), count_(rows == 0 ? base_.rows() : std::min(rows, base_.rows())) {
         if (base_.dim() != query_.dim() || base_.element() != query_.element())
             kith::fail(kith::ErrorCode::dimension_mismatch, "expected queries of ", base_.dim(), " ",

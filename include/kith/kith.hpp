@@ -12,12 +12,15 @@
 #include "kith/storage/vector_files.hpp"
 #include "kith/quantize/kmeans.hpp"    // quantize: k-means; codecs are in the spaces that use them
 #include "kith/space/dense.hpp"        // space: a metric over rows, or over codes of them
+#include "kith/space/pq_space.hpp"
+#include "kith/space/rabitq_space.hpp"
 #include "kith/space/sq4_space.hpp"
 #include "kith/space/sq8_space.hpp"
 #include "kith/filter/filter.hpp"      // filter: what may be returned
 #include "kith/index/flat.hpp"         // index: structures over a space, exact rows behind codes, ids, batches, changes beside searches
 #include "kith/index/hnsw.hpp"
 #include "kith/index/ivf.hpp"
+#include "kith/index/ivf_pq.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/index/refine.hpp"
 #include "kith/index/keyed.hpp"
