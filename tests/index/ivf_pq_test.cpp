@@ -156,7 +156,7 @@ TEST_CASE("a batch finds what its queries find, at the same cost", "[ivf_pq]") {
     });
 }
 
-TEST_CASE("there are as many results as can be, however few lists are asked", "[ivf_pq]") {
+TEST_CASE("codes: there are as many results as can be, however few lists are asked", "[ivf_pq]") {
     for_each_ivf_pq([]<class I>(I*) {
         const auto rows = rows_for<typename I::space_type>(400, 16, 7);
         const auto queries = queries_for<typename I::space_type>(9, 16, 8);
@@ -202,7 +202,7 @@ TEST_CASE("rows coded as they are live in lists too, and all lists are their sca
     for (const std::uint32_t bits : {4u, 8u}) {
         const PqParams params{.m = 8, .bits = bits, .rows_per_centroid = 2};
         const auto coded = [&] { return S::train_and_encode(view_of<float>(rows), params); };
-        const Keyed flat(Flat<S>(coded()));
+        const Keyed flat{Flat<S>(coded())};
         const Keyed ivf(Ivf<S>::build(coded(), {.nlist = 14}));
         Bitset some(ivf.slots());
         for (Slot slot = 5; slot < some.size(); slot += 60) some.set(slot);

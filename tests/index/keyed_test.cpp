@@ -94,7 +94,7 @@ TEST_CASE("slots of ids and of masks, where ids are not slots", "[keyed]") {
     CHECK(set_bits(index.slots_of_mask(mask)) == std::vector<std::size_t>{1, 3});
     mask.resize(200, 1);  // longer than needed is fine where ids have gaps
     CHECK(set_bits(index.slots_of_mask(mask)) == std::vector<std::size_t>{1, 3});
-    check_error(ErrorCode::dimension_mismatch, {"id 9", "9 values"}, [&] { index.slots_of_mask(std::vector<std::uint8_t>(9)); });
+    check_error(ErrorCode::dimension_mismatch, {"10 values", "up to 9", "got 9"}, [&] { index.slots_of_mask(std::vector<std::uint8_t>(9)); });
     const Points plain(flat(4));
     CHECK(set_bits(plain.slots_of_mask(std::vector<std::uint8_t>{0, 1, 0, 1})) == std::vector<std::size_t>{1, 3});
     for (const std::size_t wrong : {0, 3, 5})
