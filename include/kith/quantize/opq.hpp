@@ -109,24 +109,6 @@ private:
     std::vector<float> transposed_;
 };
 
-/// Whether vectors come back from a rotation there and back: a few random ones, as what is no rotation loses nearly all.
-inline bool is_orthogonal(const OpqRotation& rotation) {
-    std::vector<float> x(rotation.dim()), y(rotation.dim()), z(rotation.dim());
-    for (std::uint64_t trial = 0; trial < 4; ++trial) {
-        double squares = 0, error = 0;
-        for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(Random(trial).normal(i));
-        rotation.apply(x.data(), y.data());
-        rotation.apply_inverse(y.data(), z.data());
-        for (std::size_t i = 0; i < x.size(); ++i) {
-            const double off = static_cast<double>(x[i]) - static_cast<double>(z[i]);
-            squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-            error += off * off;
-        }
-        if (!(error <= 1e-8 * squares)) return false;
-    }
-    return true;
-}
-
 struct OpqReport {
     std::size_t training_rows = 0;
     std::vector<double> errors;  // mean squared error of the training rows: before each round, and at the end
