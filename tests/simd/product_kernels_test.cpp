@@ -179,9 +179,10 @@ TEST_CASE("tables are added up entry by entry, and into themselves") {
 }
 
 TEST_CASE("product kernels read nothing outside their arrays") {
-    for (const auto& [dim, m] : {std::pair{7u, 3u}, {16u, 16u}, {40u, 5u}, {25u, 25u}})
+    for (const auto& shape : {std::pair{7u, 3u}, {16u, 16u}, {40u, 5u}, {25u, 25u}})
         for (const std::size_t count : {16u, 256u})
             for (const bool at_end : {false, true}) {
+                const std::size_t dim = shape.first, m = shape.second;  // names that lambdas may use, for older clangs
                 const Codebooks books = random_books(dim, m, count, 1);
                 const auto q = random_elements<float>(dim, 2);
                 const auto rows = random_codes(9 * m, count, 3);

@@ -7,9 +7,9 @@
 // of several centroids, not several dimensions of one: nothing is left over, however short sub-vectors are, and
 // nothing is added up across a register.
 //
-// The scan is loads: one for eight codes, one for each entry, which is added from memory. Gathers load no faster than
-// that (Andre, Kermarrec and Le Scouarnec 2015, section 3). What can be had is overlap: four rows at a time with two
-// sums each keep eight additions going.
+// The scan is loads: one for eight codes, one for each entry, which is added from memory. Gather instructions load no
+// faster (André, Kermarrec and Le Scouarnec 2015, "Cache locality is not enough", found so too). What can be had is
+// overlap: four rows at a time with two sums each keep eight additions going.
 #pragma once
 
 #include <cstddef>
