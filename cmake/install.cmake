@@ -7,7 +7,9 @@ include(CMakePackageConfigHelpers)
 set(KITH_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/kith")
 
 install(TARGETS kith EXPORT kith-targets FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-install(TARGETS kith_kernels kith_any EXPORT kith-targets ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(TARGETS kith_kernels kith_any EXPORT kith-targets
+        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+        FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT kith-targets NAMESPACE kith:: DESTINATION "${KITH_CMAKE_DIR}")
 
 configure_package_config_file(cmake/kith-config.cmake.in "${CMAKE_CURRENT_BINARY_DIR}/kith-config.cmake"

@@ -58,8 +58,12 @@ foreach(arch IN LISTS KITH_ARCHS)
         SKIP_UNITY_BUILD_INCLUSION ON)
 endforeach()
 
+# Code for no instruction set in particular that takes longer to compile than all that includes it.
+set(kith_slow_sources "${CMAKE_CURRENT_SOURCE_DIR}/include/kith/quantize/opq_training.cpp")
+set_source_files_properties(${kith_slow_sources} PROPERTIES COMPILE_OPTIONS -O2)
+
 if(kith_kernel_sources)
-    add_library(kith_kernels STATIC ${kith_kernel_sources})
+    add_library(kith_kernels STATIC ${kith_kernel_sources} ${kith_slow_sources})
 else()
     add_library(kith_kernels INTERFACE)
 endif()

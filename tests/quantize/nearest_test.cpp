@@ -41,6 +41,7 @@ struct Matrix {
     static T convert(double x) {
         if constexpr (std::is_same_v<T, Half>) return to_half(static_cast<float>(x));
         else if constexpr (std::is_same_v<T, BFloat16>) return to_bfloat16(static_cast<float>(x));
+        else if constexpr (std::is_integral_v<T>) return static_cast<T>(std::clamp<double>(x, std::numeric_limits<T>::min(), std::numeric_limits<T>::max()));
         else return static_cast<T>(x);
     }
 

@@ -2,7 +2,7 @@
 //
 // OPQ: what comes out is a rotation, no round makes the error worse, and rows whose variance is spread unevenly lose less after it; what
 // cannot be trained on does no harm.
-#include "kith/quantize/opq.hpp"
+#include "kith/quantize/opq_training.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -100,7 +100,7 @@ public:
         std::optional<OpqRotation> rotation;
         if (params.opq) {
             const std::size_t step = std::max<std::size_t>(sample.rows / to_rotate, 1);  // the rotation needs fewer rows: every so many of them
-            rotation = train_opq({sample.values.data(), sample.rows / step, dim, dim * step}, params, seed, executor, progress).rotation;
+            rotation = train_opq<float>({sample.values.data(), sample.rows / step, dim, dim * step}, params, seed, executor, progress).rotation;
             AlignedBuffer<float> rotated(sample.rows * dim);
             rotation->apply_rows(sample.view(), rotated.data(), executor);
             sample.values = std::move(rotated);
