@@ -18,6 +18,8 @@ struct Kind {
     ParamMap exhaustive;      // search parameters under which results must be exact
     bool borrows = true;      // rows are used where they lie; false where the codec makes others of them, or the index brings them into its own order
     bool (*exists)(std::string_view metric, ElementType type) = [](std::string_view, ElementType) { return true; };
+    std::size_t least_dim = 1;
+    std::size_t padding = 0;  // slots that may be vacant in a compact index: where lists begin at multiples of 32
 
     std::string name() const { return spec.substr(0, spec.find_first_of("( ")); }
 };
@@ -54,7 +56,15 @@ inline std::vector<Kind> kinds() {
             {"flat over sq8, refine f32", {{"refine", 1000.0}}, true, f32},
             {"hnsw(m=6,ef_construction=40) over sq8, refine f32", refined, true, f32},
             {"vamana(r=16,l=40) over sq8, refine f16", refined, true, f16},
-            {"ivf(nlist=7) over sq8, refine f32", every_list_refined, false, f32}};
+            {"ivf(nlist=7) over sq8, refine f32", every_list_refined, false, f32},
+            {"hnsw(m=6,ef_construction=40) over sq4, refine f32", refined, true, f32},
+            {"flat over pq(m=2,bits=4), refine f32", {{"refine", 1000.0}}, true, f32, 2},
+            {"hnsw(m=6,ef_construction=40,exact_links=true) over pq(m=2), refine f32", refined, true, f32, 2},
+            {"ivf_pq(nlist=7,m=2,bits=4), refine f32", every_list_refined, false, f32, 2, 7 * 31},
+            {"ivf_pq(nlist=5,m=2), refine f32", every_list_refined, false, f32, 2, 5 * 31},
+            {"flat over rabitq(bits=8), refine f32", {{"refine", 1000.0}}, true, f32},
+            {"hnsw(m=6,ef_construction=40,exact_links=true) over rabitq, refine f32", refined, true, f32},
+            {"ivf(nlist=7) over rabitq(bits=1), refine f32", every_list_refined, false, f32}};
 }
 
 struct Combination {
@@ -64,11 +74,22 @@ struct Combination {
     std::string name() const { return kind.spec + " over " + metric + "/" + std::string(kith::name(type)); }
 };
 
-/// Whether the registry has the codec that a kind's spec names, if it names one.
+/// The codec that a kind's spec names, or that the kind is made of; empty if there is none.
+inline std::string codec_of(const Kind& kind) {
+    if (kind.name() == "ivf_pq") return "pq";
+    const std::string_view before = " over ";
+    const auto at = kind.spec.find(before);
+    if (at == std::string::npos) return {};
+    const std::string rest = kind.spec.substr(at + before.size());
+    return rest.substr(0, rest.find_first_of("(,"));
+}
+
+/// Whether the registry has it for such rows.
 inline bool has_codec(const Kind& kind, std::string_view metric, ElementType type) {
-    if (kind.spec.find(" over sq8") == std::string::npos) return true;
+    const std::string codec = codec_of(kind);
+    if (codec.empty()) return true;
     const auto codecs = known_codecs();
-    return std::find(codecs.begin(), codecs.end(), std::string(metric) + "/sq8:" + std::string(kith::name(type))) != codecs.end();
+    return std::find(codecs.begin(), codecs.end(), std::string(metric) + "/" + codec + ":" + std::string(kith::name(type))) != codecs.end();
 }
 
 /// Every kind over every space of the registry.

@@ -38,12 +38,18 @@ bool same_rows(const Results& a, const Results& b) {
     return same;
 }
 
+/// Of so many rows.
+bool is_compact(const AnyIndex& index, std::size_t rows, const Combination& c) {
+    return index.size() == rows && index.slots() >= rows && index.slots() <= rows + (rows == 0 ? 0 : c.kind.padding);
+}
+
 }  // namespace
 
 TEST_CASE("every index finds what brute force finds, whatever n, d, k and the batch") {
     for (const auto& c : combinations())
         for (const std::size_t n : {0, 1, 2, 65, 700})
             for (const std::size_t d : {1, 7, 33, 100}) {
+                if (d < c.kind.least_dim) continue;
                 if (n == 700 && (d != 33 || c.kind.name() != "flat")) continue;  // the blocks and tiles of a scan
                 const auto base = Vectors::whole(c.type, n, d, n + d);
                 const auto index = build(c, base);
@@ -199,7 +205,7 @@ TEST_CASE("adding, replacing, removing and compacting agree with a dictionary") 
                 REQUIRE_FALSE(index.contains(ids[0]));
             } else {
                 index.compact();
-                REQUIRE(index.slots() == model.size());
+                REQUIRE(is_compact(index, model.size(), c));
             }
             if (step % 12 != 11) continue;
             Vectors live(c.type, model.size(), d);
@@ -231,7 +237,7 @@ TEST_CASE("compacting changes no result and leaves no slot vacant") {
         index.save(dir / "vacant.kith");
         index.compact();
         INFO(c.name());
-        REQUIRE(index.slots() == 100);
+        REQUIRE(is_compact(index, 100, c));
         REQUIRE(same_rows(index.search(queries.view(), 200, c.kind.exhaustive), before));
         REQUIRE(same_rows(AnyIndex::load(dir / "vacant.kith").search(queries.view(), 200, c.kind.exhaustive), before));
         REQUIRE(same_rows(AnyIndex::load(dir / "vacant.kith").search(queries.view(), 7, c.kind.exhaustive),

@@ -26,6 +26,8 @@
 #include "kith/index/refine.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/space/pq_space.hpp"
+#include "kith/space/rabitq_space.hpp"
+#include "kith/space/sq4_space.hpp"
 #include "kith/space/sq8_space.hpp"
 
 namespace kith {
@@ -57,7 +59,9 @@ struct Concat<TypeList<A...>, TypeList<B...>, Rest...> : Concat<TypeList<A..., B
 using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>,
                         DenseSpace<Cosine, std::int8_t>, DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>>;
 using Sq8Spaces = TypeList<Sq8Space<L2, float>>;
+using Sq4Spaces = TypeList<Sq4Space<L2, float>>;
 using PqSpaces = TypeList<PqSpace<L2, float>>;
+using RabitqSpaces = TypeList<RabitqSpace<L2, float>>;
 
 #else
 
@@ -72,11 +76,15 @@ using Spaces = Concat<DenseSpacesOf<float>, DenseSpacesOf<Half>, DenseSpacesOf<B
 template <class T>
 using Sq8SpacesOf = TypeList<Sq8Space<L2, T>, Sq8Space<InnerProduct, T>, Sq8Space<Cosine, T>>;
 using Sq8Spaces = Concat<Sq8SpacesOf<float>, Sq8SpacesOf<Half>>::type;
+using Sq4Spaces = TypeList<Sq4Space<L2, float>, Sq4Space<InnerProduct, float>, Sq4Space<Cosine, float>>;
 using PqSpaces = TypeList<PqSpace<L2, float>, PqSpace<InnerProduct, float>, PqSpace<Cosine, float>>;
+using RabitqSpaces = TypeList<RabitqSpace<L2, float>, RabitqSpace<InnerProduct, float>, RabitqSpace<Cosine, float>>;
 
 #endif
 
-using CodecSpaces = Concat<Sq8Spaces, PqSpaces>::type;
+/// Codecs by which graphs are to be had as Hnsw only.
+using SmallCodecSpaces = Concat<Sq4Spaces, PqSpaces, RabitqSpaces>::type;
+using CodecSpaces = Concat<Sq8Spaces, SmallCodecSpaces>::type;
 
 /// An index template as a value.
 template <template <class> class I>
@@ -88,8 +96,9 @@ struct Structure {
 using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>, Structure<Ivf>, Structure<IvfPqOver>>;
 
 /// What IVF is to be had over: compiling all that it could be over takes longer than it is worth. So it is with IVF-PQ, by the rows that it takes.
-using IvfSpaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
-                           DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, Sq8Space<L2, float>, Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>;
+using IvfRows = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
+                         DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, Sq8Space<L2, float>, Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>;
+using IvfSpaces = Concat<IvfRows, Sq4Spaces, RabitqSpaces>::type;
 #if defined(KITH_FEW_SPACES)
 using IvfPqRows = TypeList<DenseSpace<L2, float>>;
 #else
@@ -107,7 +116,7 @@ inline constexpr bool offered = true;
 template <class S>
 inline constexpr bool offered<Structure<Ivf>, S> = contains<IvfSpaces, S>;
 template <class S>
-inline constexpr bool offered<Structure<Vamana>, S> = !contains<PqSpaces, S>;
+inline constexpr bool offered<Structure<Vamana>, S> = !contains<SmallCodecSpaces, S>;
 template <class S>
 inline constexpr bool offered<Structure<IvfPqOver>, S> = contains<IvfPqRows, S>;
 
@@ -215,6 +224,9 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
 #define KITH_PQ_SPACE_MODELS(PREFIX, ...)          \
     KITH_REFINED_MODELS(PREFIX, Flat, __VA_ARGS__) \
     KITH_REFINED_MODELS(PREFIX, Hnsw, __VA_ARGS__)
+#define KITH_SMALL_CODEC_MODELS(PREFIX, ...)       \
+    KITH_PQ_SPACE_MODELS(PREFIX, __VA_ARGS__)      \
+    KITH_REFINED_MODELS(PREFIX, Ivf, __VA_ARGS__)
 #define KITH_IVF_PQ_MODEL(PREFIX, M)         \
     KITH_MODEL(PREFIX, IvfPq<M, float>)      \
     KITH_MODEL(PREFIX, Refine<IvfPq<M, float>>)
@@ -241,6 +253,8 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
 #define KITH_IVF_SQ8_MODELS(PREFIX) KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)
 #define KITH_PQ_MODELS(PREFIX) KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)
+#define KITH_SQ4_MODELS(PREFIX) KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<L2, float>)
+#define KITH_RABITQ_MODELS(PREFIX) KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<L2, float>)
 #define KITH_IVF_PQ_MODELS(PREFIX) KITH_IVF_PQ_MODEL(PREFIX, L2)
 #else
 #define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)
@@ -273,6 +287,14 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)             \
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<InnerProduct, float>)   \
     KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<Cosine, float>)
+#define KITH_SQ4_MODELS(PREFIX)                                     \
+    KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<L2, float>)            \
+    KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<InnerProduct, float>)  \
+    KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<Cosine, float>)
+#define KITH_RABITQ_MODELS(PREFIX)                                     \
+    KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<L2, float>)            \
+    KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<InnerProduct, float>)  \
+    KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<Cosine, float>)
 #define KITH_IVF_PQ_MODELS(PREFIX)          \
     KITH_IVF_PQ_MODEL(PREFIX, L2)           \
     KITH_IVF_PQ_MODEL(PREFIX, InnerProduct) \
@@ -291,6 +313,8 @@ KITH_SQ8_F16_MODELS(extern)
 KITH_IVF_MODELS(extern)
 KITH_IVF_SQ8_MODELS(extern)
 KITH_PQ_MODELS(extern)
+KITH_SQ4_MODELS(extern)
+KITH_RABITQ_MODELS(extern)
 KITH_IVF_PQ_MODELS(extern)
 #endif
 

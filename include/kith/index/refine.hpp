@@ -406,8 +406,10 @@ private:
         if constexpr (space_type::keeps_factors) factors.reserve(most);
         std::vector<Slot> old_of = change();
         order_.clear();
+        // A slot that stays vacant holds some row: always the same, so that compacting twice is compacting once.
+        const auto live = std::find_if(old_of.begin(), old_of.end(), [](Slot old) { return old != invalid_slot; });
         for (const Slot old : old_of) {
-            const Slot from = old == invalid_slot ? 0 : old;  // a slot that stays vacant holds what it may
+            const Slot from = old == invalid_slot ? *live : old;
             rows.append(space_.rows().view()[from]);
             if constexpr (space_type::keeps_factors) factors.append(space_.factors().view()[from]);
         }
