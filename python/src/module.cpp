@@ -179,6 +179,15 @@ void compact(IndexObject& self, py::object threads, py::object progress) {
     ++self.version;
 }
 
+void clear(IndexObject& self, py::object threads, py::object progress) {
+    ThreadLease pool(thread_count(threads.ptr()));
+    Watch watch(std::move(progress));
+    WatchedExecutor executor(pool.executor(), watch);
+    const WriteLock lock(self);
+    watch.run([&] { self.index.clear(executor, watch.progress()); });
+    ++self.version;
+}
+
 void rebalance(IndexObject& self, py::object threads, py::object progress) {
     ThreadLease pool(thread_count(threads.ptr()));
     Watch watch(std::move(progress));
@@ -257,6 +266,9 @@ py::class_<IndexObject> bind_index(py::module_& module) {
              "is removed.")
         .def("compact", compact, "threads"_a = 1, "progress"_a = py::none(),
              "Gives back what removed rows still occupy. Ids and results stay as they are.")
+        .def("clear", clear, "threads"_a = 1, "progress"_a = py::none(),
+             "Every row goes; what was learnt from them stays: codebooks, centroids, lists. Ids "
+             "start at 0 again.")
         .def("rebalance", rebalance, "threads"_a = 1, "progress"_a = py::none(),
              "Puts the structure right for the rows of today: an ivf splits lists that grew too "
              "large and dissolves those that shrank to next to nothing. Ids stay as they are.")

@@ -60,6 +60,14 @@ def files(rng, tmp_path) -> Path:
     return tmp_path
 
 
+def test_build_says_what_training_did_and_can_keep_nothing_else(files):
+    built = run("build", "ivf_pq(nlist=8,m=4)", files / "base.fvecs", files / "t.kith", "--train-only")
+    assert built.code == 0
+    for word in ("codec_iterations", "codec_converged", "compression", "codebook_bytes", "train_iterations", "code_bytes"):
+        assert word.replace("_", " ") in built.out or word in built.out, built.out
+    assert len(kith.load(files / "t.kith")) == 0
+
+
 def test_build_search_info_verify(files):
     index = files / "x.kith"
     built = run(

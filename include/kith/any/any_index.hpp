@@ -111,6 +111,7 @@ public:
                      const Progress& progress) = 0;
     virtual void remove(std::span<const Id> ids, Executor& executor, const Progress& progress) = 0;
     virtual void compact(Executor& executor, const Progress& progress) = 0;
+    virtual void clear(Executor& executor, const Progress& progress) = 0;
     virtual void rebalance(Executor& executor, const Progress& progress) = 0;
     virtual void save(const std::filesystem::path& path, const Progress& progress) const = 0;
     virtual std::vector<std::byte> to_bytes() const = 0;
@@ -221,6 +222,9 @@ public:
     }
     /// Gives back what removed rows still occupy. Ids and results stay, slots change. All or nothing.
     void compact(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->compact(executor, progress); }
+    /// Every row goes, and what was learnt from them stays: codebooks, centroids, the lists of a partition. Ids start at 0 again. Saved, it is what shards are
+    /// filled from that should code their rows alike.
+    void clear(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->clear(executor, progress); }
     /// Puts the structure right for the rows of today, where it is one that changes leave behind (ivf: lists that grew too large or too small). Ids stay, slots
     /// change. All or nothing. Throws Error{unsupported} where there is nothing of the kind.
     void rebalance(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->rebalance(executor, progress); }

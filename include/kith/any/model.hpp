@@ -121,6 +121,8 @@ public:
             facts.emplace_back("storage",
                                std::string(rows == RowsKind::owned ? "owned" : rows == RowsKind::mapped ? "mapped" : "borrowed"));
         }
+        if constexpr (requires { searched(keyed_.index()).describe(); })
+            for (auto& fact : searched(keyed_.index()).describe()) facts.push_back(std::move(fact));
         if constexpr (StablyRemovable<I>) facts.emplace_back("vacant_slots", number(slots() - size()));
         if constexpr (requires { keyed_.index().describe(); })
             for (auto& fact : keyed_.index().describe()) facts.push_back(std::move(fact));
@@ -194,6 +196,11 @@ public:
         else lacks("compacting");
     }
 
+    void clear(Executor& executor, const Progress& progress) override {
+        if constexpr (requires { keyed_.clear(executor, progress); }) keyed_.clear(executor, progress);
+        else lacks("removing rows");
+    }
+
     void rebalance(Executor& executor, const Progress& progress) override {
         if constexpr (Rebalanceable<I>) keyed_.rebalance(executor, progress);
         else lacks("rebalancing");
@@ -215,6 +222,12 @@ public:
 
 private:
     const S& space() const noexcept { return keyed_.index().space(); }
+
+    /// The rows that searches read first: codes, where there are any.
+    static const auto& searched(const I& index) noexcept {
+        if constexpr (requires { index.inner().space(); }) return index.inner().space();
+        else return index.space();
+    }
 
     [[noreturn]] static void lacks(std::string_view ability) {
         fail(ErrorCode::unsupported, I::kind, " does not support ", ability);

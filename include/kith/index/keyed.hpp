@@ -206,6 +206,20 @@ public:
         }
     }
 
+    /// Every row goes; what was learnt from them stays: codebooks, centroids, the lists of a partition. Ids start at 0 again. All or nothing until rows are gone; then at most
+    /// room is not given back.
+    void clear(Executor& executor = inline_executor(), const Progress& progress = {})
+        requires(Removable<I> && (Compactable<I> || !StablyRemovable<I>))
+    {
+        std::vector<Id> all;
+        all.reserve(size());
+        for (std::size_t slot = 0; slot < ids_.slots(); ++slot)
+            if (const Id id = ids_.id(static_cast<Slot>(slot)); id != invalid_id) all.push_back(id);
+        remove(all, executor, progress);
+        compact(executor, progress);
+        ids_ = IdMap();
+    }
+
     /// Puts the structure right for the rows of today (index/ivf.hpp: lists that grew too large are split). Ids stay, slots change, searches find more or cost less.
     /// All or nothing.
     void rebalance(Executor& executor = inline_executor(), const Progress& progress = {})

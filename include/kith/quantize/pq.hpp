@@ -70,6 +70,28 @@ struct PqReport {
     std::vector<KMeansReport> subspaces;  // of those that k-means trained, in order; where all sub-vectors have a centroid there is nothing to train
 };
 
+/// What of a report is kept with the codec, in files too.
+struct PqTraining {
+    double rows = 0;
+    double iterations = 0;  // the most that a subspace took
+    double converged = 0;   // share of the subspaces
+    double error = 0;       // as in the report
+    double variance = 0;
+
+    static PqTraining of(const PqReport& report, std::size_t m) {
+        PqTraining kept{static_cast<double>(report.training_rows), 0, 0, report.error, report.variance};
+        std::size_t converged = m - std::min(m, report.subspaces.size());
+        for (const KMeansReport& subspace : report.subspaces) {
+            kept.iterations = std::max(kept.iterations, static_cast<double>(subspace.objective.size()));
+            converged += subspace.converged ? 1 : 0;
+        }
+        kept.converged = static_cast<double>(converged) / static_cast<double>(m);
+        return kept;
+    }
+    /// What is lost of the rows' variance: 0 where codes are exact, 1 where they say nothing.
+    double loss() const noexcept { return variance > 0 ? error / variance : 0; }
+};
+
 struct TrainedPq;
 
 class PqCodec {

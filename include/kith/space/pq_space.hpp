@@ -105,10 +105,11 @@ public:
             rotation->apply_rows(sample.view(), rotated.data(), executor);
             sample.values = std::move(rotated);
         }
-        PqCodec codec = PqCodec::train_on(sample.view(), params, seed, executor, progress).codec;
-        if (rotation) codec = codec.without_twins();
+        TrainedPq trained = PqCodec::train_on(sample.view(), params, seed, executor, progress);
+        PqCodec codec = rotation ? trained.codec.without_twins() : std::move(trained.codec);
         PqSpace space(std::move(codec), std::move(rotation));
         space.params_ = params;
+        space.training_ = PqTraining::of(trained.report, params.m);
         return space;
     }
 
@@ -166,6 +167,15 @@ public:
     std::size_t row_bytes() const noexcept { return codes_.row_bytes(); }
     std::size_t memory_bytes() const noexcept {
         return codes_.stored().rows() * codes_.stored().stride() + codec_.codebook_bytes() + symmetric_.size() + (rotation_ ? rotation_->bytes() : 0);
+    }
+    ParamMap describe() const {
+        ParamMap facts = describe_codes(row_bytes(), dim() * sizeof(T), memory_bytes() - codes_.stored().rows() * codes_.stored().stride());
+        if (training_.rows > 0)
+            facts.insert(facts.end(), {{"codec_trained_on", static_cast<std::int64_t>(training_.rows)},
+                                       {"codec_iterations", static_cast<std::int64_t>(training_.iterations)},
+                                       {"codec_converged", training_.converged},
+                                       {"codec_loss", training_.loss()}});
+        return facts;
     }
     std::size_t scorer_bytes() const noexcept { return packed() ? 16 * codes_.groups() : codec_.table_size() * sizeof(float); }
     const M& metric() const noexcept { return metric_; }
@@ -256,6 +266,7 @@ public:
     PqSpace reordered(std::span<const Slot> old_of, Executor& executor = inline_executor()) const {
         PqSpace space(codec_, rotation_, codes_.selected(old_of, executor));
         space.params_ = params_;
+        space.training_ = training_;
         return space;
     }
 
@@ -265,6 +276,7 @@ public:
         writer.add("pq_codebooks", codec_.codebooks());
         if (rotation_) writer.add("pq_rotation", rotation_->matrix());
         writer.add_rows("pq_codes", codes_.stored().view());
+        if (training_.rows > 0) writer.add("pq_training", std::span<const PqTraining>(&training_, 1), section_optional);
     }
 
     /// Codes stay where they are, mapped or in memory. Safe for any bytes; what they mean is validate()'s.
@@ -284,11 +296,12 @@ public:
             reader.template matrix<std::uint8_t>("pq_codes", PqCodes::stored_rows(size, bits), PqCodes::stored_cols(m, bits)), reader.keep_alive());
         PqSpace space(PqCodec(info.dim, m, bits, {codebooks.begin(), codebooks.end()}), std::move(rotation), PqCodes(m, bits, std::move(codes), size));
         space.params_ = params;
+        if (reader.contains("pq_training")) space.training_ = reader.template section<PqTraining>("pq_training", 1)[0];
         return space;
     }
 
     /// The sections that save() may write.
-    static std::vector<std::string_view> section_names() { return {"pq_params", "pq_codebooks", "pq_rotation", "pq_codes"}; }
+    static std::vector<std::string_view> section_names() { return {"pq_params", "pq_codebooks", "pq_rotation", "pq_codes", "pq_training"}; }
 
     /// Throws Error{corrupt} unless centroids are finite and the rotation is one. All codes can be. O(2^bits d + d^2).
     void validate(std::string_view source, const Progress& progress = {}) const {
@@ -451,6 +464,7 @@ private:
     std::optional<OpqRotation> rotation_;
     PqCodes codes_;
     PqParams params_;
+    PqTraining training_;
     std::vector<std::uint8_t> symmetric_;    // 4 bits: 16 x 16 bytes a subspace
     ByteScale symmetric_scale_;
     Workspace workspace_;                    // so that overwrite() allocates nothing

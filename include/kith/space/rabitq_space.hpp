@@ -120,6 +120,7 @@ public:
     static std::string file_label() { return type_label() + ":" + std::string(name(element_traits<T>::type)); }
     std::size_t row_bytes() const noexcept { return rows_.cols(); }
     std::size_t memory_bytes() const noexcept { return rows_.rows() * rows_.stride() + codec_.bytes() + codec_.padded_dim() * sizeof(float); }
+    ParamMap describe() const { return describe_codes(row_bytes(), dim() * sizeof(T), memory_bytes() - rows_.rows() * rows_.stride()); }
     const M& metric() const noexcept { return metric_; }
     const RabitqCodec& codec() const noexcept { return codec_; }
     /// Factors and code of each row.

@@ -96,6 +96,8 @@ public:
     static std::string file_label() { return PqSpace<M, T>::file_label(); }
     std::size_t row_bytes() const noexcept { return codes_.row_bytes(); }
     std::size_t memory_bytes() const noexcept { return codes_.memory_bytes() + runs_.memory_bytes() + (lists_ ? lists_->memory_bytes() : 0); }
+    /// Of residuals: what the lists' centroids know already is no part of the variance that codes can lose.
+    ParamMap describe() const { return codes_.describe(); }
     const M& metric() const noexcept { return metric_; }
     const PqCodec& codec() const noexcept { return codes_.codec(); }
     /// Residuals as a space of their own.

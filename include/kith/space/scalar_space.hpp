@@ -144,6 +144,7 @@ public:
     std::size_t memory_bytes() const noexcept {
         return codes_.memory_bytes() + (is_ip ? size() * sizeof(float) : 0) + codec_.dim() * sizeof(float);
     }
+    ParamMap describe() const { return describe_codes(row_bytes() + (is_ip ? sizeof(float) : 0), dim() * sizeof(T), codec_.dim() * sizeof(float)); }
     const M& metric() const noexcept { return metric_; }
     const codec_type& codec() const noexcept { return codec_; }
     /// The codes, as a space of their own.

@@ -13,6 +13,7 @@
 // The three agree to the bit. A scorer borrows its query and its space, costs no allocation, and is used by one thread.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -23,11 +24,19 @@
 #include <vector>
 
 #include "kith/core/executor.hpp"
+#include "kith/core/params.hpp"
 #include "kith/core/progress.hpp"
 #include "kith/core/types.hpp"
 #include "kith/storage/sections.hpp"
 
 namespace kith {
+
+/// What describe() says of codes: bytes of a row's code, how many times as many its values took, and what all rows share (codebooks, rotations, means).
+inline ParamMap describe_codes(std::size_t code_bytes, std::size_t row_bytes, std::size_t shared_bytes) {
+    return {{"code_bytes", static_cast<std::int64_t>(code_bytes)},
+            {"compression", static_cast<double>(row_bytes) / static_cast<double>(std::max<std::size_t>(code_bytes, 1))},
+            {"codebook_bytes", static_cast<std::int64_t>(shared_bytes)}};
+}
 
 template <class S>
 concept Scorer = requires(const S& scorer, Slot slot, std::span<const Slot> slots, std::size_t count,

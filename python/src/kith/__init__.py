@@ -6,7 +6,7 @@ result = index.search(queries, k=10)              # result.ids, .distances, .cou
 index.save("base.kith"); index = kith.load("base.kith")
 """
 
-from ._api import build, from_bytes, load, verify
+from ._api import build, from_bytes, load, train, verify
 from ._core import (
     AlreadyExistsError,
     CancelledError,
@@ -67,6 +67,7 @@ __all__ = [
     "load",
     "metrics",
     "read_vectors",
+    "train",
     "verify",
     "write_vectors",
 ]

@@ -101,6 +101,37 @@ def build(
     )
 
 
+def train(
+    spec: str,
+    rows: Union[ArrayLike, PathLike],
+    metric: Optional[str] = None,
+    threads: Optional[int] = None,
+    seed: int = 0,
+    not_finite: Literal["reject", "allow"] = "reject",
+    progress: Optional[Progress] = None,
+    **build_params: Any,
+) -> _core.Index:
+    """An index without rows, trained on these: codebooks, centroids and lists are what build makes of them.
+
+    Saved, it is a file that shards are filled from, so that all code their rows alike and distances from
+    one can be compared with those from another: `shard = kith.load(path); shard.add(rows, ids)`. Arguments
+    are those of build. Training looks at a sample of the rows, but a partition assigns all of them once;
+    give a sample where there are very many.
+    """
+    index = build(
+        spec,
+        rows,
+        metric,
+        threads=threads,
+        seed=seed,
+        not_finite=not_finite,
+        progress=progress,
+        **build_params,
+    )
+    index.clear(threads=threads)
+    return index
+
+
 def load(
     path: PathLike, mmap: bool = True, verify: bool = False, progress: Optional[Progress] = None
 ) -> _core.Index:

@@ -110,6 +110,11 @@ class Index:
         threads: Optional[int] = 1,
         progress: Optional[Callable[[str, int, int], Any]] = None,
     ) -> None: ...
+    def clear(
+        self,
+        threads: Optional[int] = 1,
+        progress: Optional[Callable[[str, int, int], Any]] = None,
+    ) -> None: ...
     def rebalance(
         self,
         threads: Optional[int] = 1,

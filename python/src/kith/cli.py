@@ -99,13 +99,18 @@ def build(
         None, "--limit", min=0, help="Take the first so many rows only."
     ),
     dtype: Optional[str] = DtypeOption,
+    train_only: bool = typer.Option(
+        False,
+        "--train-only",
+        help="Keep what is learnt from the vectors, not the vectors: a file to fill shards from.",
+    ),
     as_json: bool = JsonOption,
 ) -> None:
-    """Build an index over the vectors of a file and save it."""
+    """Build an index over the vectors of a file, save it, and say what the training did."""
     rows = read_rows(base, "train", limit, dtype)
     with progress_bar() as report:
         start = time.perf_counter()
-        index = kith.build(
+        index = (kith.train if train_only else kith.build)(
             spec,
             rows,
             metric=metric,
@@ -127,6 +132,8 @@ def build(
         "file": str(output),
         "file_bytes": output.stat().st_size,
     }
+    known = facts.keys() | {"dimensions", "element", "metric"}
+    facts.update({name: value for name, value in index.describe().items() if name not in known})
     emit(as_json, facts, lambda: fact_table("built", facts))
 
 
