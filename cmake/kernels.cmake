@@ -11,7 +11,7 @@ set(KITH_KERNEL_DIR "${CMAKE_CURRENT_SOURCE_DIR}/include/kith/simd/arch")
 # What simd/cpu.hpp asks the processor for before it offers the table, no more.
 set(KITH_AVX2_FLAGS -mavx2 -mfma -mf16c)
 set(KITH_AVX512_FLAGS ${KITH_AVX2_FLAGS} -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl -mbmi -mbmi2 -mprefer-vector-width=512)
-set(KITH_AVX512_VNNI_FLAGS ${KITH_AVX512_FLAGS} -mavx512vnni -mavx512vpopcntdq)
+set(KITH_AVX512_VNNI_FLAGS ${KITH_AVX512_FLAGS} -mavx512vnni -mavx512vpopcntdq -mavx512vbmi)
 
 set(KITH_KERNEL_FLAGS -O2 -fno-lto -ffp-contract=off)
 if(KITH_TOP_LEVEL AND KITH_SANITIZE)

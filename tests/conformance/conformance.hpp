@@ -56,7 +56,7 @@ inline std::vector<Kind> kinds() {
             {"flat over sq8, refine f32", {{"refine", 1000.0}}, true, f32},
             {"hnsw(m=6,ef_construction=40) over sq8, refine f32", refined, true, f32},
             {"vamana(r=16,l=40) over sq8, refine f16", refined, true, f16},
-            {"ivf(nlist=7) over sq8, refine f32", every_list_refined, false, f32},
+            {"ivf(nlist=7,graph_from=1) over sq8, refine f32", every_list_refined, false, f32},
             {"hnsw(m=6,ef_construction=40) over sq4, refine f32", refined, true, f32},
             {"flat over pq(m=2,bits=4), refine f32", {{"refine", 1000.0}}, true, f32, 2},
             {"hnsw(m=6,ef_construction=40,exact_links=true) over pq(m=2), refine f32", refined, true, f32, 2},

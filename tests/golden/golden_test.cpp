@@ -106,6 +106,20 @@ AnyIndex build_ivf(Executor& executor = inline_executor()) {
     return index;
 }
 
+/// 60 rows of eight numbers, each one of two: no subspace has more kinds of sub-vectors than centroids, so that codes are exact on every machine.
+Vectors two_valued_rows() {
+    return Vectors::fill(ElementType::f32, nodes, 8, [](std::size_t i) { return static_cast<double>(draw(i + 15000) % 2 * (2 + i % 8)); });
+}
+
+/// The same around four places, which are their lists' centroids: to every row of a list there is one as far on the other side.
+Vectors clustered_rows() {
+    return Vectors::fill(ElementType::f32, 64, 8, [](std::size_t i) {
+        const std::size_t row = i / 8, pair = row / 8, side = row / 4 % 2;
+        const double offset = static_cast<double>(draw(pair * 8 + i % 8 + 17000) % 2) * 2 - 1;
+        return 64.0 * static_cast<double>(row % 4) + (side == 0 ? offset : -offset);
+    });
+}
+
 struct Expected {
     std::string_view spec;
     std::size_t size;
@@ -114,9 +128,9 @@ struct Expected {
     std::vector<double> distances;
 };
 
-/// How a file came to be: by today's code; before graphs had the parameter exact_links, which saving adds; or before walks expanded several nodes at once
-/// too, which changed what is built.
-enum class Written { today, before_exact_links, before_wide_walks };
+/// How a file came to be: by today's code; before the kind had all of today's parameters (graphs exact_links, lists graph_from), which saving adds; or before what is built
+/// changed too (walks that expand several nodes at once, centroids that begin with any rows).
+enum class Written { today, with_fewer_params, built_otherwise };
 
 /// Same bytes, whether built now or loaded and saved again; found in the file as it lies.
 void check_golden(std::string_view name, const AnyIndex& built, const std::vector<float>& query, const Expected& expected,
@@ -132,7 +146,7 @@ void check_golden(std::string_view name, const AnyIndex& built, const std::vecto
         CHECK(loaded.size() == expected.size);
         CHECK(loaded.slots() == expected.slots);
         CHECK(loaded.dim() == query.size());
-        if (written != Written::before_wide_walks) CHECK(loaded.to_bytes() == built.to_bytes());
+        if (written != Written::built_otherwise) CHECK(loaded.to_bytes() == built.to_bytes());
         const std::size_t k = expected.ids.size();
         const auto found = loaded.search({ElementType::f32, query.data(), 1, query.size(), query.size()}, k, params);
         CHECK(std::vector<Id>(found.ids(0).begin(), found.ids(0).end()) == expected.ids);
@@ -170,7 +184,7 @@ TEST_CASE("format 1.0: hnsw over u8 under l2, with ids and vacant slots", "[gold
     const auto index = build_hnsw();
     const Expected expected{"hnsw(m=4,ef_construction=40,extend_candidates=false,keep_pruned=true,packed=false,exact_links=false) over l2/u8", 55, 60,
                             {570, 10, 460, 430, 250, 440}, {31401, 32669, 33358, 33417, 33606, 33931}};
-    check_golden("hnsw-l2-u8-vacant-v1.0.kith", index, std::vector<float>(16, 100), expected, all_nodes, Written::before_exact_links);
+    check_golden("hnsw-l2-u8-vacant-v1.0.kith", index, std::vector<float>(16, 100), expected, all_nodes, Written::with_fewer_params);
     check_golden("hnsw-l2-u8-vacant-exact-links-v1.0.kith", index, std::vector<float>(16, 100), expected, all_nodes);
     ThreadPool pool(3);
     CHECK(build_hnsw(pool).to_bytes() == index.to_bytes());
@@ -196,7 +210,7 @@ TEST_CASE("format 1.0: packed vamana over f32 under cosine", "[golden]") {
     query[0] = 3;
     const Expected expected{"vamana(r=32,l=40,alpha=1.2,passes=2,packed=true,exact_links=false) over cosine/f32", 60, 60, {7, 35, 54, 55, 3, 10},
                             {0.489690, 0.489690, 0.489690, 0.591752, 0.693814, 0.693814}};
-    check_golden("vamana-packed-cosine-f32-v1.0.kith", index, query, expected, all_nodes, Written::before_wide_walks);
+    check_golden("vamana-packed-cosine-f32-v1.0.kith", index, query, expected, all_nodes, Written::built_otherwise);
     check_golden("vamana-packed-cosine-f32-exact-links-v1.0.kith", index, query, expected, all_nodes);
     ThreadPool pool(3);
     CHECK(build_vamana(rows, pool).to_bytes() == index.to_bytes());
@@ -216,7 +230,7 @@ TEST_CASE("format 1.0: hnsw over 8-bit codes under l2, refined with f32", "[gold
     const Expected expected{"hnsw(m=6,ef_construction=40,extend_candidates=false,keep_pruned=true,packed=false,exact_links=false) over l2/sq8, refine f32", 60, 60,
                             {41, 4, 36, 20, 26, 57}, {72127.25, 95708.25, 106122.25, 116166.75, 120940.75, 124185.75}};
     const ParamMap params{{"ef", std::int64_t{60}}, {"refine", 4.0}};
-    check_golden("hnsw-l2-sq8-f32-v1.0.kith", index, query, expected, params, Written::before_exact_links);
+    check_golden("hnsw-l2-sq8-f32-v1.0.kith", index, query, expected, params, Written::with_fewer_params);
     check_golden("hnsw-l2-sq8-f32-exact-links-v1.0.kith", index, query, expected, params);
     ThreadPool pool(3);
     CHECK(build_refined(rows, pool).to_bytes() == index.to_bytes());
@@ -229,8 +243,9 @@ TEST_CASE("format 1.0: hnsw over 8-bit codes under l2, refined with f32", "[gold
 
 TEST_CASE("format 1.0: lists over u8 under l2, with ids, vacant slots and a run for rows that came later", "[golden]") {
     const auto index = build_ivf();
-    check_golden("ivf-l2-u8-v1.0.kith", index, std::vector<float>(8, 130),
-                 {"ivf(nlist=5,iterations=20,sample=128) over l2/u8", 59, 92, {5, 120, 270, 420, 470, 70}, {60, 120, 131, 139, 166, 208}}, {{"nprobe", std::int64_t{2}}});
+    const Expected expected{"ivf(nlist=5,iterations=20,sample=128,graph_from=16384) over l2/u8", 59, 92, {5, 120, 270, 420, 470, 70}, {60, 120, 131, 139, 166, 208}};
+    check_golden("ivf-l2-u8-v1.0.kith", index, std::vector<float>(8, 130), expected, {{"nprobe", std::int64_t{2}}}, Written::built_otherwise);
+    check_golden("ivf-l2-u8-graph-from-v1.0.kith", index, std::vector<float>(8, 130), expected, {{"nprobe", std::int64_t{2}}});
     ThreadPool pool(3);
     CHECK(build_ivf(pool).to_bytes() == index.to_bytes());
     auto loaded = AnyIndex::load(golden("ivf-l2-u8-v1.0.kith"));
@@ -239,4 +254,57 @@ TEST_CASE("format 1.0: lists over u8 under l2, with ids, vacant slots and a run 
     loaded.rebalance();
     CHECK(loaded.slots() == 59);
     CHECK_NOTHROW(loaded.validate("rebalanced"));
+}
+
+TEST_CASE("format 1.0: codes of a product quantiser, 4 and 8 bits, under l2", "[golden]") {
+    const auto rows = two_valued_rows();
+    const std::vector<float> query{1, 0, 4, 0, 6, 0, 8, 0};
+    for (const int bits : {4, 8}) {
+        const std::string spec = "flat over pq(m=3,bits=" + std::to_string(bits) + ")";
+        const auto index = AnyIndex::build(spec, rows.view(), {.metric = "l2", .seed = 9});
+        const Expected expected = bits == 4 ? Expected{"flat over l2/pq(m=3,bits=4,opq=false,iterations=20,opq_iterations=20,rows_per_centroid=256)", 60, 60, {16}, {10.0986328125}}
+                                            : Expected{"flat over l2/pq(m=3,bits=8,opq=false,iterations=20,opq_iterations=20,rows_per_centroid=256)", 60, 60,
+                                                       {16, 15, 51, 30, 36, 50}, {10, 17, 17, 26, 26, 26}};
+        check_golden("pq" + std::to_string(bits) + "-l2-f32-v1.0.kith", index, query, expected);
+        ThreadPool pool(3);
+        CHECK(AnyIndex::build(spec, rows.view(), {.metric = "l2", .seed = 9}, pool).to_bytes() == index.to_bytes());
+    }
+}
+
+TEST_CASE("format 1.0: lists of residuals' codes under l2, refined with f32, with a row gone and one come", "[golden]") {
+    const auto rows = clustered_rows();
+    const auto build = [&](Executor& executor) {
+        auto index = AnyIndex::build("ivf_pq(nlist=4,m=2,bits=4), refine f32", rows.view(), {.metric = "l2", .seed = 10}, executor);
+        index.remove(std::vector<Id>{5}, executor);
+        index.add(rows.row(9), std::vector<Id>{1000}, NotFinite::reject, executor);
+        return index;
+    };
+    const auto index = build(inline_executor());
+    check_golden("ivf-pq-l2-f32-v1.0.kith", index, std::vector<float>{64, 65, 66, 64, 63, 64, 62, 64}, {"ivf_pq(nlist=4,m=2,bits=4,opq=false,iterations=20,sample=128,pq_iterations=20,opq_iterations=20,pq_sample=256,tables=256,graph_from=16384) over l2/f32, refine f32", 64, 128,
+                  {9, 45, 1000, 1, 17, 29}, {10, 10, 10, 14, 14, 14}},
+                 {{"nprobe", std::int64_t{2}}, {"refine", 64.0}});
+    ThreadPool pool(3);
+    CHECK(build(pool).to_bytes() == index.to_bytes());
+    auto loaded = AnyIndex::load(golden("ivf-pq-l2-f32-v1.0.kith"));
+    loaded.rebalance();
+    CHECK_NOTHROW(loaded.validate("rebalanced"));
+}
+
+TEST_CASE("format 1.0: 4-bit codes under l2", "[golden]") {
+    const auto rows = Vectors::fill(ElementType::f32, nodes, 20, [](std::size_t i) { return i / 20 == 0 ? 0.0 : i / 20 == 1 ? 15.0 : static_cast<double>(draw(i + 19000) % 16); });
+    const auto index = AnyIndex::build("flat over sq4", rows.view(), {.metric = "l2", .seed = 11});
+    check_golden("sq4-l2-f32-v1.0.kith", index, std::vector<float>(20, 7), {"flat over l2/sq4", 60, 60, {30}, {222.9828186}});
+}
+
+TEST_CASE("format 1.0: RaBitQ codes in lists under l2, refined with f32", "[golden]") {
+    const auto rows = sign_rows();
+    const auto build = [&](Executor& executor) {
+        return AnyIndex::build("ivf(nlist=4) over rabitq(bits=3), refine f32", rows.view(), {.metric = "l2", .seed = 12}, executor);
+    };
+    const auto index = build(inline_executor());
+    std::vector<float> query(16, 1.0f);
+    check_golden("ivf-l2-rabitq-f32-v1.0.kith", index, query, {"ivf(nlist=4,iterations=20,sample=128,graph_from=16384) over l2/rabitq(bits=3), refine f32", 60, 60, {17, 5, 9, 51, 55, 7}, {12, 16, 16, 16, 16, 20}},
+                 {{"nprobe", std::int64_t{4}}, {"refine", 60.0}});
+    ThreadPool pool(3);
+    CHECK(build(pool).to_bytes() == index.to_bytes());
 }

@@ -2,8 +2,9 @@
 //
 // Coarse<M>: the centroids of a partition and which of their lists a query under metric M should ask first: the coarse quantiser. Which score ranks lists,
 // and why, is in partition/centroids.hpp; ranking them is an exact search of a Flat index over the centroids, one by one or a batch at a time with the same result.
+// Where there are very many, link() makes a graph of them (Malkov and Yashunin 2018), and few of many lists are found by a walk: nearly always the ones that promise most.
 //
-// Cost: lists * d a query. Memory: 4 d bytes a list.
+// Cost: lists * d a query; with a graph about log(lists) + count of them. Memory: 4 d bytes a list; with a graph 8 d + 150.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -19,6 +21,8 @@
 #include "kith/core/buffer.hpp"
 #include "kith/core/topk.hpp"
 #include "kith/index/flat.hpp"
+#include "kith/index/hnsw.hpp"
+#include "kith/index/keyed.hpp"
 #include "kith/partition/centroids.hpp"
 
 namespace kith {
@@ -27,6 +31,7 @@ template <PartitionMetric M>
 class Coarse {
 public:
     using space_type = DenseSpace<centroid_metric<M>, float>;
+    using Graph = Hnsw<space_type>;
     using Ranked = std::span<const Hit<float>>;  // slot is the list; nearest first
 
     static constexpr bool spherical = std::same_as<M, Cosine>;
@@ -36,6 +41,7 @@ public:
     class Scratch {
         friend class Coarse;
         typename Flat<space_type>::scratch_type flat;
+        typename Graph::scratch_type graph;
         AlignedBuffer<float> queries;
         AlignedBuffer<Hit<float>> hits;
         std::vector<TopK<float>> nearest;
@@ -72,11 +78,45 @@ public:
         }
     }
 
+    /// From now on a graph of the centroids ranks them. Same centroids and seed: the same graph. O(lists log lists d).
+    void link(std::uint64_t seed, Executor& executor, const Progress& progress = {}) {
+        graph_ = std::make_shared<const Keyed<Graph>>(Graph::build(space_type(Rows<float>::copy(kept())), {.m = 16, .ef_construction = 100}, seed, executor, progress));
+    }
+    bool is_linked() const noexcept { return graph_ != nullptr; }
+    /// Whether the ranking of so many lists may miss some that promise more.
+    bool is_approximate(std::size_t count) const noexcept { return is_linked() && graph_share * count <= lists(); }
+
+    /// The graph as a file within a file.
+    void save(SectionWriter& writer) const {
+        writer.add_rows("ivf_centroids", kept());
+        if (is_linked()) writer.add_copy("ivf_graph", std::span<const std::byte>(graph_->to_bytes()));
+    }
+    static std::vector<std::string_view> section_names() { return {"ivf_centroids", "ivf_graph"}; }
+    static Coarse load(const SectionReader& reader, std::size_t dimensions) {
+        const std::size_t cols = columns(dimensions), lists = reader.template section<float>("ivf_centroids").size() / cols;
+        Coarse coarse(Rows<float>::map(reader.template matrix<float>("ivf_centroids", lists, cols), reader.keep_alive()), dimensions);
+        if (!reader.contains("ivf_graph")) return coarse;
+        const SectionReader inner(reader.template section<std::byte>("ivf_graph"), reader.name() + ": section 'ivf_graph'", reader.keep_alive());
+        inner.require_kind(Graph::kind);
+        if (inner.info().space != space_type::type_label() || inner.info().dim != cols || inner.info().count != lists)
+            fail(ErrorCode::corrupt, inner.name(), ": expected a graph of ", lists, " centroids, ", space_type::type_label(), " of ", cols, " dimensions, got ", inner.info().count, ", ",
+                 inner.info().space, " of ", inner.info().dim);
+        coarse.graph_ = std::make_shared<const Keyed<Graph>>(Keyed<Graph>::load(inner));
+        if (coarse.graph_->size() != lists) fail(ErrorCode::corrupt, inner.name(), ": expected no vacant slots, got ", lists - coarse.graph_->size());
+        return coarse;
+    }
+    /// Throws Error{corrupt}.
+    void validate(std::string_view source, const Progress& progress) const {
+        if (const std::size_t bad = first_not_finite(kept()); bad < lists())
+            fail(ErrorCode::corrupt, source, ": section 'ivf_centroids': centroid ", bad, " has a value that is not finite");
+        if (is_linked()) graph_->index().validate(std::string(source) + ": section 'ivf_graph'", progress);
+    }
+
     static constexpr std::size_t columns(std::size_t dimensions) noexcept { return dimensions + (keeps_spread ? 1 : 0); }
 
     std::size_t lists() const noexcept { return flat_.size(); }
     std::size_t dimensions() const noexcept { return dimensions_; }
-    std::size_t memory_bytes() const noexcept { return flat_.space().memory_bytes(); }
+    std::size_t memory_bytes() const noexcept { return flat_.space().memory_bytes() + (is_linked() ? graph_->index().memory_bytes() : 0); }
     /// What a file keeps: lists x columns(dimensions()).
     MatrixView<const float> kept() const noexcept { return flat_.space().rows().view(); }
     /// lists x dimensions(): what rows are assigned to.
@@ -88,9 +128,16 @@ public:
         count = std::min(count, lists());
         const float* const floats = prepare(MatrixView<const Q>(query.data(), 1, query.size()), scratch);
         scratch.hits.reserve_discarding(count);
-        TopK<float> nearest(std::span(scratch.hits.data(), count));
+        const std::span hits(scratch.hits.data(), count);
+        if (is_approximate(count) && walk(floats, hits, scratch, stats)) return hits;
+        TopK<float> nearest(hits);
         stats += flat_.search({floats, kept().cols()}, NoParams{}, AllowAll{}, scratch.flat, nearest);
         return nearest.sorted();
+    }
+    /// All of them, in their true order.
+    template <Element Q>
+    Ranked rank_all(std::span<const Q> query, Scratch& scratch, SearchStats& stats) const {
+        return rank(query, lists(), scratch, stats);
     }
 
     /// The same for each query, to the bit: that of query i is ranked(scratch, i, count).
@@ -99,6 +146,17 @@ public:
         count = std::min(count, lists());
         const float* const floats = prepare(queries, scratch);
         scratch.hits.reserve_discarding(queries.rows() * count);
+        if (is_approximate(count)) {
+            for (std::size_t i = 0; i < queries.rows(); ++i) {
+                const std::span hits(scratch.hits.data() + i * count, count);
+                const std::span<const float> query(floats + i * floats_stride(queries), kept().cols());
+                if (walk(query.data(), hits, scratch, stats)) continue;
+                TopK<float> nearest(hits);
+                stats += flat_.search(query, NoParams{}, AllowAll{}, scratch.flat, nearest);
+                nearest.sorted();
+            }
+            return;
+        }
         scratch.nearest.clear();
         for (std::size_t i = 0; i < queries.rows(); ++i) scratch.nearest.emplace_back(std::span(scratch.hits.data() + i * count, count));
         stats += flat_.search_block(MatrixView<const float>(floats, queries.rows(), kept().cols(), floats_stride(queries)), NoParams{}, {}, scratch.flat,
@@ -131,6 +189,19 @@ public:
 
 private:
     static constexpr double spreads = 2;
+    static constexpr std::size_t graph_share = 16;  // a walk for more than 1 / graph_share of the lists would not be worth it
+    static constexpr std::size_t least_ef = 64;
+
+    /// The hits.size() nearest by the graph; false where it does not reach so many.
+    bool walk(const float* query, std::span<Hit<float>> hits, Scratch& scratch, SearchStats& stats) const {
+        TopK<float> nearest(hits);
+        GraphSearchParams params;
+        params.ef = static_cast<std::uint32_t>(std::max(least_ef, 2 * hits.size()));
+        SearchStats walked = graph_->index().search({query, kept().cols()}, params, AllowAll{}, scratch.graph, nearest);
+        walked.hops = 0;  // of an index that is no graph
+        stats += walked;
+        return nearest.sorted().size() == hits.size();
+    }
 
     static constexpr bool as_they_are(bool is_float) noexcept { return is_float && !keeps_spread; }
 
@@ -159,6 +230,7 @@ private:
 
     Flat<space_type> flat_;
     std::size_t dimensions_;
+    std::shared_ptr<const Keyed<Graph>> graph_;  // does not change: copies share it
 };
 
 }  // namespace kith

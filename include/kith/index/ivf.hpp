@@ -43,12 +43,17 @@ struct IvfParams {
     std::uint32_t nlist = 0;
     std::uint32_t iterations = 20;
     std::uint32_t sample = 128;
+    std::uint32_t graph_from = default_graph_from;
+
+    /// Below, measuring all centroids is as fast (docs/algorithms/ivf.md).
+    static constexpr std::uint32_t default_graph_from = 16384;
 
     static constexpr auto fields() {
         return std::tuple{
             field("nlist", &IvfParams::nlist, 0, 1 << 26, "lists; 0: the square root of the number of rows. At most as many as rows"),
             field("iterations", &IvfParams::iterations, 1, 1000, "k-means steps, at most"),
             field("sample", &IvfParams::sample, 1, 1 << 20, "rows to train on, for each list"),
+            field("graph_from", &IvfParams::graph_from, 0, 1 << 30, "where there are so many lists, a graph of their centroids ranks them; 0: never"),
         };
     }
     friend bool operator==(const IvfParams&, const IvfParams&) = default;
@@ -89,6 +94,7 @@ public:
         list_scratch_of<scorer_of<S>> list;
         ScanBuffers<Distance> buffers;
         IvfBlock<S> block;
+        std::vector<Slot> scanned;
     };
 
     /// Trains centroids and brings the rows into the order of their lists. Throws Error{cancelled, unsupported, out_of_memory}.
@@ -234,7 +240,7 @@ public:
         for (std::size_t slot = 0; slot < lists_.slots(); ++slot)
             if (!lists_.is_vacant(static_cast<Slot>(slot))) live.push_back(static_cast<Slot>(slot));
         Rows<float> centroids = rebalanced_centroids(space_, lists_, coarse_.centroids(), list_count(params_, size()), train_params(params_), seed_, executor, progress);
-        Partition made = assigned(std::move(centroids), SpaceFloats<S>(space_, live), executor, progress);
+        Partition made = assigned(std::move(centroids), SpaceFloats<S>(space_, live), params_, seed_, executor, progress);
         std::vector<Slot> old_of;
         Lists lists = Lists::arrange(made.list_of, made.coarse.lists(), run_alignment<S>, old_of);
         for (Slot& old : old_of)
@@ -274,6 +280,7 @@ public:
                 {"trained_on", static_cast<std::int64_t>(facts_.rows)},
                 {"train_iterations", static_cast<std::int64_t>(facts_.iterations)},
                 {"train_converged", facts_.converged},
+                {"coarse", std::string(coarse_.is_linked() ? "graph" : "flat")},
                 {"centroids_bytes", number(coarse_.memory_bytes())}};
     }
 
@@ -281,7 +288,7 @@ public:
         requires PersistableSpace<S>
     {
         space_.save(writer);
-        writer.add_rows("ivf_centroids", coarse_.kept());
+        coarse_.save(writer);
         lists_.save(writer);
         const std::uint64_t state[] = {seed_, facts_.rows, facts_.iterations, facts_.converged ? 1u : 0u};
         writer.add_copy("ivf", std::span<const std::uint64_t>(state));
@@ -296,11 +303,9 @@ public:
         requires PersistableSpace<S>
     {
         const auto state = reader.template section<std::uint64_t>("ivf", 4);
-        const std::size_t columns = CoarseOf::columns(space.dimensions());
-        const std::size_t lists = reader.template section<float>("ivf_centroids").size() / columns;
+        CoarseOf coarse = CoarseOf::load(reader, space.dimensions());
+        const std::size_t lists = coarse.lists();
         if (lists >= Lists::none) fail(ErrorCode::corrupt, reader.name(), ": section 'ivf_centroids': expected fewer than ", Lists::none, " centroids, got ", lists);
-        auto rows = Rows<float>::map(reader.template matrix<float>("ivf_centroids", lists, columns), reader.keep_alive());
-        CoarseOf coarse(std::move(rows), space.dimensions());
         Lists held = Lists::load(reader, lists, space.size());
         if constexpr (ResidualSpace<S>) space.attach(held.runs_of_slots(), coarse.centroids());
         return Ivf(std::move(space), std::move(held), std::move(coarse), params, state[0], {state[1], state[2], state[3] != 0});
@@ -310,15 +315,15 @@ public:
     {
         auto names = S::section_names();
         for (const auto name : Lists::section_names()) names.push_back(name);
-        names.insert(names.end(), {"ivf_centroids", "ivf"});
+        for (const auto name : CoarseOf::section_names()) names.push_back(name);
+        names.push_back("ivf");
         return names;
     }
     /// Lists are sound once they are loaded; which list a row is in only matters to how soon it is found.
     void validate(std::string_view source, const Progress& progress = {}) const
         requires PersistableSpace<S>
     {
-        if (const std::size_t bad = first_not_finite(coarse_.kept()); bad < coarse_.lists())
-            fail(ErrorCode::corrupt, source, ": section 'ivf_centroids': centroid ", bad, " has a value that is not finite");
+        coarse_.validate(source, progress);
         space_.validate(source, progress);
     }
 
@@ -343,17 +348,18 @@ private:
     template <FloatRows R>
     static Partition partition(const R& rows, const IvfParams& params, std::uint64_t seed, Executor& executor, const Progress& progress) {
         Centroids trained = train_centroids(rows, list_count(params, rows.size()), train_params(params), seed, executor, progress);
-        Partition made = assigned(std::move(trained.rows), rows, executor, progress);
+        Partition made = assigned(std::move(trained.rows), rows, params, seed, executor, progress);
         made.facts = trained.facts;
         return made;
     }
 
     template <FloatRows R>
-    static Partition assigned(Rows<float> centroids, const R& rows, Executor& executor, const Progress& progress) {
+    static Partition assigned(Rows<float> centroids, const R& rows, const IvfParams& params, std::uint64_t seed, Executor& executor, const Progress& progress) {
         std::vector<std::uint32_t> list_of(rows.size());
         std::vector<float> distances(CoarseOf::keeps_spread ? rows.size() : 0);
         assign_lists(centroids.view(), rows, CoarseOf::spherical, list_of, distances, executor, progress);
         CoarseOf coarse = CoarseOf::make(std::move(centroids), list_of, distances);
+        if (params.graph_from != 0 && coarse.lists() >= params.graph_from) coarse.link(seed, executor, progress);
         return {std::move(coarse), std::move(list_of), {}};
     }
 
@@ -404,8 +410,20 @@ private:
     template <class ScorerType, Filter F, Collector C>
     void widen(std::span<const Query> query, const ScorerType& scorer, typename CoarseOf::Ranked ranked, std::size_t done, std::size_t missing, const F& filter,
                scratch_type& scratch, C& collector, SearchStats& stats) const {
+        auto& scanned = scratch.scanned;  // by a ranking that may have left out lists which the true one has before them
+        scanned.clear();
         for (std::size_t offered = 0; offered < missing && done < coarse_.lists(); ++done) {
-            if (done == ranked.size()) ranked = coarse_.rank(query, 8 * ranked.size(), scratch.coarse, stats);
+            if (done == ranked.size()) {
+                if (coarse_.is_approximate(ranked.size())) {
+                    for (const auto& hit : ranked) scanned.push_back(hit.slot);
+                    std::sort(scanned.begin(), scanned.end());
+                    ranked = coarse_.rank_all(query, scratch.coarse, stats);
+                    done = 0;
+                } else {
+                    ranked = coarse_.rank(query, 8 * ranked.size(), scratch.coarse, stats);
+                }
+            }
+            if (std::binary_search(scanned.begin(), scanned.end(), ranked[done].slot)) continue;
             offered += scan_list(ranked[done].slot, scorer, filter, scratch, collector, stats);
         }
     }

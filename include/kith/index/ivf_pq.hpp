@@ -46,6 +46,7 @@ struct IvfPqParams {
     std::uint32_t opq_iterations = 20;
     std::uint32_t pq_sample = 256;
     std::uint32_t tables = 256;
+    std::uint32_t graph_from = IvfParams::default_graph_from;
 
     static constexpr auto fields() {
         using P = IvfPqParams;
@@ -60,11 +61,12 @@ struct IvfPqParams {
             field("opq_iterations", &P::opq_iterations, 0, 10000, "improvements of the rotation, at most"),
             field("pq_sample", &P::pq_sample, 1, 1 << 20, "rows to train the codec on, for each centroid of a subspace"),
             field("tables", &P::tables, 0, 1 << 20, "MiB that tables of lists may take, which make searches cheaper; where they would take more there are none"),
+            field("graph_from", &P::graph_from, 0, 1 << 30, "where there are so many lists, a graph of their centroids ranks them; 0: never"),
         };
     }
     friend bool operator==(const IvfPqParams&, const IvfPqParams&) = default;
 
-    IvfParams lists() const noexcept { return {nlist, iterations, sample}; }
+    IvfParams lists() const noexcept { return {nlist, iterations, sample, graph_from}; }
     PqParams codec() const noexcept { return {m, bits, opq, pq_iterations, opq_iterations, pq_sample}; }
     std::size_t table_bytes() const noexcept { return std::size_t{tables} << 20; }
 };
@@ -117,8 +119,6 @@ public:
 
     ParamMap describe() const {
         ParamMap facts = Base::describe();
-        facts.emplace_back("code_bytes_per_row", static_cast<std::int64_t>(space().row_bytes()));
-        facts.emplace_back("codebook_bytes", static_cast<std::int64_t>(space().codec().codebook_bytes()));
         facts.emplace_back("table_bytes", static_cast<std::int64_t>(space().table_bytes()));
         return facts;
     }

@@ -175,6 +175,7 @@ Centroids train_centroids(const R& rows, std::size_t lists, const TrainParams& p
     kmeans_params.iterations = params.iterations;
     kmeans_params.rows_per_cluster = 0;
     kmeans_params.spherical = params.spherical;
+    kmeans_params.plus_plus = false;  // rows far from each other make small lists of what is rare, and leave what is common to a few large ones
     KMeans result = kmeans(MatrixView<const float>(sample.data(), count, dim), kmeans_params, seed, executor, progress);
     trained.rows = std::move(result.centroids);
     trained.facts.iterations = result.report.objective.size();

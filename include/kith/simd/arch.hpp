@@ -27,7 +27,7 @@
     defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512CD__) && defined(__BMI2__)
 #define KITH_SIMD_HAS_AVX512 1
 #endif
-#if defined(KITH_SIMD_HAS_AVX512) && defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__)
+#if defined(KITH_SIMD_HAS_AVX512) && defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VBMI__)
 #define KITH_SIMD_HAS_AVX512_VNNI 1
 #endif
 
@@ -46,7 +46,7 @@ struct Avx512 {
 };  // F, BW, DQ, VL, CD
 struct Avx512Vnni {
     static constexpr const char* name = "avx512_vnni";
-};  // and VNNI, VPOPCNTDQ
+};  // and VNNI, VPOPCNTDQ, VBMI
 struct Neon {
     static constexpr const char* name = "neon";
 };  // AArch64

@@ -48,7 +48,7 @@ inline bool cpu_runs(arch::Avx512) noexcept {
 inline bool cpu_runs(arch::Avx512Vnni) noexcept {
 #if defined(KITH_SIMD_X86)
     return cpu_runs(arch::Avx512{}) && __builtin_cpu_supports("avx512vnni") != 0 &&
-           __builtin_cpu_supports("avx512vpopcntdq") != 0;
+           __builtin_cpu_supports("avx512vpopcntdq") != 0 && __builtin_cpu_supports("avx512vbmi") != 0;
 #else
     return false;
 #endif

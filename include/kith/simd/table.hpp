@@ -175,6 +175,23 @@ struct ProductKernels {
     void (*add)(const float* a, const float* b, std::size_t count, float* out) noexcept = nullptr;
 };
 
+/// A table of 8-bit codes in bytes: how many whole steps of `scale` an entry lies above the least one of its subspace, rounded down. So the sum of the floats that codes pick is at least
+/// offset + scale * (sum of their bytes), but for what rounding does to sums of `magnitude`. scale 0: none, where entries are not finite or all alike.
+struct ByteTable {
+    float scale = 0.0f;
+    double offset = 0;     // the least entries, added up
+    double magnitude = 0;  // what absolute values of entries add up to, at most
+};
+
+/// Null where there is nothing faster than ProductKernels::run (simd/byte_filter.hpp).
+struct ByteFilterKernels {
+    /// m tables of 256 floats, m at most 256, to as many bytes.
+    void (*tabulate)(const float* table, std::size_t m, std::uint8_t* bytes, ByteTable& out) noexcept = nullptr;
+    /// Bit i % 32 of hits[i / 32]: whether the bytes that row i's codes pick add up to at most `most`, 0 to 65535. m is at most 256; rows as for ProductKernels::run.
+    void (*within)(const std::uint8_t* bytes, std::size_t m, const std::uint8_t* codes, std::size_t stride, std::size_t count, std::uint32_t most,
+                   std::uint32_t* hits) noexcept = nullptr;
+};
+
 /// A query against RaBitQ codes (quantize/rabitq_codec.hpp): q in whole numbers, and what is made of its products with codes.
 struct RabitqQuery {
     /// Two planes of signed bytes, q = 128 high + low with both in -64 .. 64, from 6 bits on; else one, -127 .. 127. A plane is dim bytes and then
@@ -285,6 +302,7 @@ struct KernelTable {
                      float* out) noexcept = nullptr;
 
     ProductKernels product;
+    ByteFilterKernels byte_filter;
     RabitqKernels rabitq;
 
     /// Widens n elements, for blocks of narrower rows on their way to a float tile.

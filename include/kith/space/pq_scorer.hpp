@@ -5,22 +5,42 @@
 //   8 bits   bias + sum of the float entries that the codes pick
 //   4 bits   offset + scale * (sum of the bytes that the codes pick), an exact sum (quantize/pq_table.hpp)
 //
-// to the bit, whichever way it is asked for. With 4 bits, rows that are near enough are found by their whole sums, and up to four queries share a pass.
+// to the bit, whichever way it is asked for. With 4 bits, rows that are near enough are found by their whole sums, and up to four queries share a pass. With 8 bits, where the
+// instruction set can, a bound from below by bytes says which rows are worth adding up (simd/byte_filter.hpp).
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <span>
 
+#include "kith/core/buffer.hpp"
 #include "kith/core/types.hpp"
 #include "kith/quantize/pq_codes.hpp"
 #include "kith/quantize/pq_table.hpp"
 #include "kith/simd/kernels.hpp"
 
 namespace kith {
+
+/// A table of 8-bit codes in bytes, made from the floats when so many rows are looked at together that it pays.
+class PqFilter {
+    friend class PqScorer;
+    simd::ByteTable scale_;
+    bool made_ = false;
+    AlignedBuffer<std::uint8_t> bytes_;
+
+public:
+    /// For another table of floats, of such codes.
+    void reset(const PqCodes& codes) {
+        made_ = false;
+        if (wanted(codes)) bytes_.reserve_discarding(256 * codes.m());
+    }
+    static bool wanted(const PqCodes& codes) noexcept { return !codes.packed() && codes.m() <= 256 && simd::kernels().byte_filter.within != nullptr; }
+};
 
 /// Borrows codes and table.
 class PqScorer {
@@ -31,6 +51,10 @@ public:
 
     /// 8-bit codes: 256 entries a code.
     PqScorer(const PqCodes& codes, const float* table, float bias) noexcept : codes_(&codes), kernels_(&simd::kernels()), entries_(table), bias_(bias) {}
+    /// The same with a filter, which was reset for such codes when the table was made.
+    PqScorer(const PqCodes& codes, const float* table, float bias, PqFilter& filter) noexcept : PqScorer(codes, table, bias) {
+        if (PqFilter::wanted(codes)) filter_ = &filter;
+    }
     /// 4-bit codes: 16 entries a code, codes.groups() times 16 in all.
     PqScorer(const PqCodes& codes, const std::uint8_t* table, const ByteScale& scale) noexcept
         : codes_(&codes), kernels_(&simd::kernels()), bytes_(table), scale_(scale) {}
@@ -80,6 +104,7 @@ public:
         const std::size_t words = (count + block - 1) / block;
         if (!scorers[0].codes_->packed()) {
             for (std::size_t j = 0; j < scorers.size(); ++j) {
+                if (scorers[j].filtered(first, count, bounds[j], out + chunk * j, hits + chunk / block * j)) continue;
                 scorers[j].run(first, count, out + chunk * j);
                 for (std::size_t w = 0; w < words; ++w)
                     hits[chunk / block * j + w] = bits_within(out + chunk * j + block * w, std::min(block, count - block * w), bounds[j]);
@@ -98,6 +123,38 @@ public:
 
 private:
     static constexpr std::size_t block = PqCodes::block;
+    static constexpr std::size_t worthwhile = 8192;  // codes that are added up in the time that a table of bytes and they would take, about
+
+    /// Adds up those rows only whose bytes allow it. False where bytes tell nothing, or making them would take longer than adding up.
+    bool filtered(std::size_t first, std::size_t count, float bound, float* out, std::uint32_t* hits) const noexcept {
+        if (filter_ == nullptr || !(bound < std::numeric_limits<float>::infinity())) return false;
+        const std::size_t m = codes_->m(), words = (count + block - 1) / block;
+        if (!filter_->made_) {
+            if (count < chunk && count * m < worthwhile) return false;
+            kernels_->byte_filter.tabulate(entries_, m, filter_->bytes_.data(), filter_->scale_);
+            filter_->made_ = true;
+        }
+        const simd::ByteTable& filter = filter_->scale_;
+        if (!(filter.scale > 0)) return false;
+        // Sums of m floats in two halves, and what is added to them: each addition is off by half a unit of the last place of all that was added at most.
+        const double rounding = (static_cast<double>(m) / 2 + 4) * 0x1p-23;
+        const double steps = (static_cast<double>(bound) - static_cast<double>(bias_) - filter.offset) / static_cast<double>(filter.scale);
+        const double slack = 1 + rounding * (std::abs(static_cast<double>(bound)) + std::abs(static_cast<double>(bias_)) + filter.magnitude) / static_cast<double>(filter.scale);
+        if (!(steps + slack >= 0)) {
+            std::fill_n(hits, words, 0u);
+            return true;
+        }
+        if (steps + slack >= 255.0 * static_cast<double>(m)) return false;
+        const std::uint8_t* const rows = codes_->stored().row(static_cast<Slot>(first));
+        kernels_->byte_filter.within(filter_->bytes_.data(), m, rows, codes_->stored().stride(), count, static_cast<std::uint32_t>(steps + slack), hits);
+        for (std::size_t word = 0; word < words; ++word)
+            for (std::uint32_t bits = hits[word]; bits != 0; bits &= bits - 1) {
+                const std::size_t i = block * word + static_cast<std::size_t>(std::countr_zero(bits));
+                kernels_->product.run(entries_, m, rows + i * codes_->stored().stride(), codes_->stored().stride(), 1, bias_, out + i);
+                if (out[i] > bound) hits[word] &= ~(bits & (~bits + 1));
+            }
+        return true;
+    }
 
     void scan_blocks(std::size_t first, std::size_t blocks, float* out, std::uint32_t* hits) const noexcept {
         const simd::BlockQuery query{bytes_, scale_.scale, scale_.offset, std::numeric_limits<std::int32_t>::max(), out, hits};
@@ -120,6 +177,7 @@ private:
     const simd::KernelTable* kernels_;
     const float* entries_ = nullptr;
     const std::uint8_t* bytes_ = nullptr;
+    PqFilter* filter_ = nullptr;
     float bias_ = 0.0f;
     ByteScale scale_;
 };

@@ -65,6 +65,7 @@ public:
     struct scorer_scratch {
         AlignedBuffer<float> point, decoded, row, table;
         AlignedBuffer<std::uint8_t> codes, bytes;
+        PqFilter filter;
     };
 
     /// No rows yet. Throws Error{dimension_mismatch} for a rotation of another dimension.
@@ -199,7 +200,7 @@ public:
             for (std::size_t i = 0; i < dim(); ++i) point[i] *= scale;
         }
         fill_table(point, scratch.table.data());
-        if (!packed()) return PqScorer(codes_, scratch.table.data(), 0.0f);
+        if (!packed()) return PqScorer(codes_, scratch.table.data(), 0.0f, scratch.filter);
         return PqScorer(codes_, scratch.bytes.data(), bytes_of_table(scratch.table.data(), codec_.m(), codec_.centroids(), scratch.bytes.data()));
     }
 
@@ -342,6 +343,7 @@ private:
         if (rotation_) scratch.row.reserve_discarding(dim());
         scratch.table.reserve_discarding(codec_.table_size());
         scratch.codes.reserve_discarding(codec_.m());
+        scratch.filter.reset(codes_);
         if (packed()) {
             scratch.bytes.reserve_discarding(16 * codes_.groups());
             std::fill_n(scratch.bytes.data() + 16 * codec_.m(), 16 * (codes_.groups() - codec_.m()), std::uint8_t{0});

@@ -112,12 +112,14 @@ public:
     struct list_scratch {
         AlignedBuffer<float> table, point;
         AlignedBuffer<std::uint8_t> bytes;
+        PqFilter filter;
     };
 
     /// Of the query, and of the list that was scored last where lists are not scored one by one.
     struct scratch_type {
         AlignedBuffer<float> point, rotated, table;
         AlignedBuffer<std::uint8_t> bytes;
+        PqFilter filter;
         list_scratch list;
         std::uint32_t current = 0;
         std::optional<PqScorer> local;
@@ -139,7 +141,7 @@ public:
     PqScorer in_list(std::size_t list, std::span<const float>, list_scratch& scratch) const {
         if (form_ == Form::l2) return l2_in(list, scratch);
         const float bias = form_ == Form::ip ? -simd::kernels().dot_f32.one(point_, lists_->centroid(list), codec_->dim()) : constant_;
-        if (!codes_->packed()) return PqScorer(*codes_, scratch_->table.data(), bias);
+        if (!codes_->packed()) return PqScorer(*codes_, scratch_->table.data(), bias, scratch_->filter);
         return PqScorer(*codes_, scratch_->bytes.data(), shifted(scale_, bias));
     }
 
@@ -183,7 +185,10 @@ private:
             for (std::size_t i = 0; i < dim; ++i) scratch.point[i] = rotated_[i] - centroid[i];
             codec_->l2_table(scratch.point.data(), scratch.table.data());
         }
-        if (!codes_->packed()) return PqScorer(*codes_, scratch.table.data(), bias);
+        if (!codes_->packed()) {
+            scratch.filter.reset(*codes_);
+            return PqScorer(*codes_, scratch.table.data(), bias, scratch.filter);
+        }
         reserve_bytes(*codes_, scratch.bytes);
         return PqScorer(*codes_, scratch.bytes.data(), shifted(bytes_of_table(scratch.table.data(), codec_->m(), codec_->centroids(), scratch.bytes.data()), bias));
     }

@@ -133,6 +133,7 @@ public:
             scratch.rotated.reserve_discarding(dim());
             rotation->apply(scratch.point.data(), scratch.rotated.data());
         }
+        scratch.filter.reset(codes_.codes());
         float* const table = scratch.table.data();
         if (form == Form::constant) std::fill_n(table, entries, 0.0f);
         else if (form == Form::ip) codec().dot_table(rotation ? scratch.rotated.data() : scratch.point.data(), table);

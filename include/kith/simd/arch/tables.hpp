@@ -7,7 +7,7 @@
 //   baseline      (none)
 //   avx2          -mavx2 -mfma -mf16c -mpopcnt -mbmi -mbmi2
 //   avx512        -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd, and those of avx2
-//   avx512_vnni   -mavx512vnni -mavx512vpopcntdq, and those of avx512
+//   avx512_vnni   -mavx512vnni -mavx512vpopcntdq -mavx512vbmi, and those of avx512
 //   neon          (none)
 #pragma once
 

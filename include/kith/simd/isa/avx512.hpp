@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Isa<arch::Avx512> (F, BW, DQ, VL, CD: Skylake-X) and Isa<arch::Avx512Vnni> (also VNNI and VPOPCNTDQ: Ice Lake, Zen 4). The two
+// Isa<arch::Avx512> (F, BW, DQ, VL, CD: Skylake-X) and Isa<arch::Avx512Vnni> (also VNNI, VPOPCNTDQ and VBMI: Ice Lake, Zen 4). The two
 // share a text, not symbols: the common part is a template on Arch. isa/sse2.hpp says what each operation means.
 #pragma once
 
