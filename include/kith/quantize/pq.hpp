@@ -309,6 +309,7 @@ inline TrainedPq PqCodec::train_on(MatrixView<const float> rows, const PqParams&
     each.clusters = static_cast<std::uint32_t>(count);
     each.iterations = params.iterations;
     each.rows_per_cluster = 0;
+    each.plus_plus = false;  // which would spend centroids on rare sub-vectors: a little less error in all, and fewer neighbours found where rows are spread unevenly
     std::vector<float> centroids(dim * count, 0.0f);
     float* book = centroids.data();
     for (std::size_t j = 0, first = 0; j < m && rows.rows() > 0; ++j) {
