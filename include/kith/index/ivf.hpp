@@ -25,52 +25,19 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "kith/index/coarse.hpp"
 #include "kith/index/index.hpp"
 #include "kith/index/ivf_block.hpp"
+#include "kith/index/ivf_params.hpp"
 #include "kith/partition/lists.hpp"
 #include "kith/partition/rebalance.hpp"
 #include "kith/partition/scan.hpp"
 #include "kith/space/residual.hpp"
 
 namespace kith {
-
-struct IvfParams {
-    std::uint32_t nlist = 0;
-    std::uint32_t iterations = 20;
-    std::uint32_t sample = 128;
-    std::uint32_t graph_from = default_graph_from;
-
-    /// Below, measuring all centroids is as fast (docs/algorithms/ivf.md).
-    static constexpr std::uint32_t default_graph_from = 16384;
-
-    static constexpr auto fields() {
-        return std::tuple{
-            field("nlist", &IvfParams::nlist, 0, 1 << 26, "lists; 0: the square root of the number of rows. At most as many as rows"),
-            field("iterations", &IvfParams::iterations, 1, 1000, "k-means steps, at most"),
-            field("sample", &IvfParams::sample, 1, 1 << 20, "rows to train on, for each list"),
-            field("graph_from", &IvfParams::graph_from, 0, 1 << 30, "where there are so many lists, a graph of their centroids ranks them; 0: never"),
-        };
-    }
-    friend bool operator==(const IvfParams&, const IvfParams&) = default;
-};
-
-struct IvfSearchParams {
-    std::uint32_t nprobe = 16;
-    float stop = 0;
-
-    static constexpr auto fields() {
-        return std::tuple{
-            field("nprobe", &IvfSearchParams::nprobe, 1, 1 << 30, "lists to scan; from nlist on the search is exact"),
-            field("stop", &IvfSearchParams::stop, 0, 1e6, "scan no list whose centroid is more than this many times as far as the nearest one; 0: off"),
-        };
-    }
-    friend bool operator==(const IvfSearchParams&, const IvfSearchParams&) = default;
-};
 
 template <Space S>
     requires PartitionSpace<S> && (ReorderableSpace<S> || ResidualSpace<S>)

@@ -21,6 +21,7 @@
 #include <limits>
 
 #include "kith/quantize/four.hpp"
+#include "kith/simd/kernels.hpp"
 
 namespace kith {
 
@@ -54,17 +55,18 @@ struct ByteScale {
 /// Tables of 16 bytes come in fours, as a register of simd/ may hold so many.
 constexpr std::size_t code_groups_of(std::size_t m) noexcept { return (m + 3) / 4 * 4; }
 
-/// Turns m tables of `entries` floats each, a multiple of 16, into as many bytes; `bytes` has m * entries of them. Not inlined, so that all callers round alike. O(m entries).
-__attribute__((noinline)) inline ByteScale bytes_of_table(const float* table, std::size_t m, std::size_t entries, std::uint8_t* bytes) noexcept {
-    const auto sums = static_cast<std::uint32_t>(255 * m);
-    ByteScale result{0.0f, 0.0f, static_cast<std::int32_t>(sums)};
-    double offset = 0, range = 0;
+namespace detail {
+
+/// The least entry of each table to its place among the bytes. offsets[i]: those of tables with j % 8 = i, added up in order; widest: the largest range. Whether all is finite.
+__attribute__((noinline)) inline bool range_of_tables(const float* table, std::size_t m, std::size_t entries, std::uint8_t* bytes, double* offsets, double& widest) noexcept {
     bool finite = true;
+    std::fill_n(offsets, 8, 0.0);
+    widest = 0;
     for (std::size_t j = 0; j < m; ++j) {
         const float* const from = table + j * entries;
-        detail::Four least = detail::load_four(from), most = least, all = least * 0.0f;
+        Four least = load_four(from), most = least, all = least * 0.0f;
         for (std::size_t c = 4; c < entries; c += 4) {
-            const detail::Four entry = detail::load_four(from + c);
+            const Four entry = load_four(from + c);
             least = entry < least ? entry : least;
             most = entry > most ? entry : most;
             all += entry * 0.0f;  // NaN where an entry is not finite
@@ -72,10 +74,43 @@ __attribute__((noinline)) inline ByteScale bytes_of_table(const float* table, st
         const float lowest = std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
         const float highest = std::max(std::max(most[0], most[1]), std::max(most[2], most[3]));
         finite = finite && all[0] + all[1] + all[2] + all[3] == 0.0f;
-        offset += static_cast<double>(lowest);
-        range = std::max(range, static_cast<double>(highest) - static_cast<double>(lowest));
+        offsets[j % 8] += static_cast<double>(lowest);
+        widest = std::max(widest, static_cast<double>(highest) - static_cast<double>(lowest));
         std::memcpy(bytes + j * entries, &lowest, sizeof(lowest));  // until its entries come
     }
+    return finite;
+}
+
+__attribute__((noinline)) inline void steps_of_tables(const float* table, std::size_t m, std::size_t entries, float inverse, std::uint8_t* bytes) noexcept {
+    for (std::size_t j = 0; j < m; ++j) {
+        const float* const from = table + j * entries;
+        std::uint8_t* const to = bytes + j * entries;
+        float least;
+        std::memcpy(&least, to, sizeof(least));
+        const auto step_of = [&](Four entry) {
+            const Four steps = (entry - least) * inverse + 0.5f;
+            return __builtin_convertvector(steps < 255.0f ? steps : Four{} + 255.0f, FourInts);
+        };
+        for (std::size_t c = 0; c < entries; c += 16) {
+            Four x0 = load_four(from + c), x1 = load_four(from + c + 4), x2 = load_four(from + c + 8), x3 = load_four(from + c + 12);
+            transpose(x0, x1, x2, x3);  // a lane has four entries that lie side by side, and its bytes will
+            const FourInts lanes = step_of(x0) | step_of(x1) << 8 | step_of(x2) << 16 | step_of(x3) << 24;
+            std::memcpy(to + c, &lanes, sizeof(lanes));
+        }
+    }
+}
+
+}  // namespace detail
+
+/// Turns m tables of `entries` floats each, a multiple of 16, into as many bytes; `bytes` has m * entries of them. O(m entries).
+inline ByteScale bytes_of_table(const float* table, std::size_t m, std::size_t entries, std::uint8_t* bytes) noexcept {
+    const auto sums = static_cast<std::uint32_t>(255 * m);
+    ByteScale result{0.0f, 0.0f, static_cast<std::int32_t>(sums)};
+    const simd::ByteTableKernels& wide = simd::kernels().byte_tables;
+    const bool is_wide = entries == 16 && wide.range != nullptr;
+    double offsets[8], range = 0;
+    const bool finite = is_wide ? wide.range(table, m, bytes, offsets, range) : detail::range_of_tables(table, m, entries, bytes, offsets, range);
+    const double offset = ((offsets[0] + offsets[4]) + (offsets[1] + offsets[5])) + ((offsets[2] + offsets[6]) + (offsets[3] + offsets[7]));
     result.offset = finite ? static_cast<float>(offset) : std::numeric_limits<float>::quiet_NaN();
     constexpr double smallest = 0x1p-100;  // a finer step is none: its products with sums would lose bits
     if (!finite || range < 255 * smallest) {
@@ -87,22 +122,8 @@ __attribute__((noinline)) inline ByteScale bytes_of_table(const float* table, st
     const int bits = std::max(1, 24 - static_cast<int>(std::bit_width(sums)));
     result.scale = static_cast<float>(std::ldexp(std::ceil(std::ldexp(fraction, bits)), exponent - bits));
     const float inverse = 1.0f / result.scale;
-    for (std::size_t j = 0; j < m; ++j) {
-        const float* const from = table + j * entries;
-        std::uint8_t* const to = bytes + j * entries;
-        float least;
-        std::memcpy(&least, to, sizeof(least));
-        const auto step_of = [&](detail::Four entry) {
-            const detail::Four steps = (entry - least) * inverse + 0.5f;
-            return __builtin_convertvector(steps < 255.0f ? steps : detail::Four{} + 255.0f, detail::FourInts);
-        };
-        for (std::size_t c = 0; c < entries; c += 16) {
-            detail::Four x0 = detail::load_four(from + c), x1 = detail::load_four(from + c + 4), x2 = detail::load_four(from + c + 8), x3 = detail::load_four(from + c + 12);
-            detail::transpose(x0, x1, x2, x3);  // a lane has four entries that lie side by side, and its bytes will
-            const detail::FourInts lanes = step_of(x0) | step_of(x1) << 8 | step_of(x2) << 16 | step_of(x3) << 24;
-            std::memcpy(to + c, &lanes, sizeof(lanes));
-        }
-    }
+    if (is_wide) wide.steps(table, m, inverse, bytes);
+    else detail::steps_of_tables(table, m, entries, inverse, bytes);
     return result;
 }
 

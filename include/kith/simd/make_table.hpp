@@ -7,6 +7,7 @@
 #include "kith/simd/bit_kernels.hpp"
 #include "kith/simd/block_kernels.hpp"
 #include "kith/simd/byte_filter.hpp"
+#include "kith/simd/byte_tables.hpp"
 #include "kith/simd/finite.hpp"
 #include "kith/simd/float_kernels.hpp"
 #include "kith/simd/integer_kernels.hpp"
@@ -59,6 +60,7 @@ constexpr KernelTable make_table() noexcept {
     t.gather32 = &BlockKernels<Arch>::gather32;
     t.product = product_kernels<Arch>();
     t.byte_filter = ByteFilter<Arch>::kernels();
+    t.byte_tables = ByteTables<Arch>::kernels();
     t.rabitq = rabitq_kernels<Arch>();
 
     t.nearest_f32 = nearest_tile<Arch>();

@@ -175,6 +175,14 @@ struct ProductKernels {
     void (*add)(const float* a, const float* b, std::size_t count, float* out) noexcept = nullptr;
 };
 
+/// bytes_of_table (quantize/pq_table.hpp) for tables of 16 entries, in two steps; null where its plain loop will do.
+struct ByteTableKernels {
+    /// Leaves the least entry of table j, a float, at bytes + 16 j. offsets[i]: those with j % 8 = i, added up in order; widest: the largest range of a table. Whether all is finite.
+    bool (*range)(const float* table, std::size_t m, std::uint8_t* bytes, double* offsets, double& widest) noexcept = nullptr;
+    /// What range() left to bytes: min((entry - least) * inverse + 0.5, 255), rounded down.
+    void (*steps)(const float* table, std::size_t m, float inverse, std::uint8_t* bytes) noexcept = nullptr;
+};
+
 /// A table of 8-bit codes in bytes: how many whole steps of `scale` an entry lies above the least one of its subspace, rounded down. So the sum of the floats that codes pick is at least
 /// offset + scale * (sum of their bytes), but for what rounding does to sums of `magnitude`. scale 0: none, where entries are not finite or all alike.
 struct ByteTable {
@@ -303,6 +311,7 @@ struct KernelTable {
 
     ProductKernels product;
     ByteFilterKernels byte_filter;
+    ByteTableKernels byte_tables;
     RabitqKernels rabitq;
 
     /// Widens n elements, for blocks of narrower rows on their way to a float tile.
