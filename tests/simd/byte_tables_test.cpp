@@ -41,10 +41,10 @@ TEST_CASE("least entries, ranges and steps of tables of 16 floats") {
             for (std::size_t j = 0; j < m; ++j) {
                 const float least = *std::min_element(table.begin() + static_cast<std::ptrdiff_t>(16 * j), table.begin() + static_cast<std::ptrdiff_t>(16 * j + 16));
                 for (std::size_t c = 0; c < 16; ++c) {
-                    volatile float steps = table[16 * j + c] - least;  // each operation rounded, as in the kernel
-                    steps = steps * inverse;
-                    steps = steps + 0.5f;
-                    const auto expected = static_cast<int>(std::min<float>(steps, 255.0f));
+                    const volatile float above = table[16 * j + c] - least;  // each operation rounded, as in the kernel
+                    const volatile float scaled = above * inverse;
+                    const float steps = scaled + 0.5f;
+                    const auto expected = static_cast<int>(std::min(steps, 255.0f));
                     if (bytes[16 * j + c] != expected) FAIL("entry " << c << " of table " << j << " of " << m << ": " << int{bytes[16 * j + c]} << ", expected " << expected);
                 }
             }
