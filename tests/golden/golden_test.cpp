@@ -129,7 +129,7 @@ struct Expected {
 };
 
 /// How a file came to be: by today's code; before the kind had all of today's parameters (graphs exact_links, lists graph_from), which saving adds; or before what is built
-/// changed too (walks that expand several nodes at once, centroids that begin with any rows).
+/// changed too (walks that expand several nodes at once, centroids that begin with any rows), or because centroids are no whole numbers, and compilers round them differently.
 enum class Written { today, with_fewer_params, built_otherwise };
 
 /// Same bytes, whether built now or loaded and saved again; found in the file as it lies.
@@ -282,7 +282,7 @@ TEST_CASE("format 1.0: lists of residuals' codes under l2, refined with f32, wit
     const auto index = build(inline_executor());
     check_golden("ivf-pq-l2-f32-v1.0.kith", index, std::vector<float>{64, 65, 66, 64, 63, 64, 62, 64}, {"ivf_pq(nlist=4,m=2,bits=4,opq=false,iterations=20,sample=128,pq_iterations=20,opq_iterations=20,pq_sample=256,tables=256,graph_from=16384) over l2/f32, refine f32", 64, 128,
                   {9, 45, 1000, 1, 17, 29}, {10, 10, 10, 14, 14, 14}},
-                 {{"nprobe", std::int64_t{2}}, {"refine", 64.0}});
+                 {{"nprobe", std::int64_t{2}}, {"refine", 64.0}}, Written::built_otherwise);
     ThreadPool pool(3);
     CHECK(build(pool).to_bytes() == index.to_bytes());
     auto loaded = AnyIndex::load(golden("ivf-pq-l2-f32-v1.0.kith"));

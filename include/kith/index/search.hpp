@@ -104,7 +104,7 @@ distance_of<I> internal_radius(const I& index, double radius) {
     if constexpr (std::is_integral_v<D>) {
         constexpr D most = std::numeric_limits<D>::max();
         constexpr D least = std::numeric_limits<D>::min();
-        bound = target >= most ? most : (target <= least ? least : static_cast<D>(std::floor(target)));
+        bound = target >= most ? most : target > least ? static_cast<D>(std::floor(target)) : least;  // nothing is within NaN, of a space that a file made so
         while (bound < most && within(bound + 1)) ++bound;
     } else {
         bound = static_cast<D>(target);
