@@ -181,7 +181,8 @@ def pairs(data, wanted):
         "pq8": (False, [lambda: Faiss(data, f"PQ{m8}"), lambda: Kith(data, f"pq(m={m8})")], [{}]),
         "pq4": (False, [lambda: Faiss(data, f"PQ{2 * m8}x4fs"), lambda: Kith(data, f"pq(m={2 * m8},bits=4)")], [{}]),
         "ivf_pq8": (False, [lambda: Faiss(data, f"IVF{nlist},PQ{m8}"), lambda: Kith(data, f"ivf_pq(nlist={nlist},m={m8})")], grid(data, [FIXED], [None])),
-        "ivf_pq4": (True, [lambda: Faiss(data, f"IVF{nlist},PQ{m4}x4fs,RFlat"), lambda: Kith(data, f"ivf_pq(nlist={nlist},m={m4},bits=4), refine f32")] +
+        "ivf_pq4": (True, [lambda: Faiss(data, f"IVF{nlist},PQ{m4}x4fs,RFlat"), lambda: Kith(data, f"ivf_pq(nlist={nlist},m={m4},bits=4), refine f32"),
+                           lambda: Kith(data, f"ivf(nlist={nlist}) over rabitq(bits=4), refine f32")] +
                     ([lambda: Scann(data, nlist)] if scann and "scann" in wanted else []), grid(data, NPROBES, RERANKS)),
     }
     for name, (exact, makers, settings) in every.items():
