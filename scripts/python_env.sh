@@ -4,7 +4,8 @@
 # Makes build/.venv and installs kith's Python package into it, with what its tests need. Respects pip's configuration; needs no
 # network when the requirements are already in the environment.
 #
-#   scripts/python_env.sh          prints nothing but errors; the interpreter is build/.venv/bin/python
+#   scripts/python_env.sh            prints nothing but errors; the interpreter is build/.venv/bin/python
+#   scripts/python_env.sh PREFIX     builds the module over the kith that is installed there instead of the tree's sources
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -29,4 +30,8 @@ with open("python/pyproject.toml", "rb") as file:
 PY
 )
 "$python" -m pip install --quiet "${build_requirements[@]}"
-"$python" -m pip install --quiet --no-build-isolation "./python[test]"
+installed=()
+if [[ -n "${1:-}" ]]; then
+    installed=(--config-settings=cmake.define.KITH_PYTHON_INSTALLED=ON "--config-settings=cmake.define.CMAKE_PREFIX_PATH=$1")
+fi
+"$python" -m pip install --quiet --no-build-isolation "${installed[@]}" "./python[test]"

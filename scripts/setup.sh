@@ -6,7 +6,8 @@
 #
 #   scripts/setup.sh demo|bench|test
 #
-# Missing packages that only add checks (clang's fuzzer, the Arm cross compiler) are wished for: without them the rest works.
+# Missing packages that only add checks (clang's fuzzer, the Arm cross compiler) or save time (ccache: several tests compile the
+# same sources) are wished for: without them the rest works.
 set -euo pipefail
 
 required=(g++ cmake ninja-build libxsimd-dev libeigen3-dev)
@@ -16,7 +17,7 @@ case "${1:-test}" in
     bench) required+=(libbenchmark-dev) ;;
     test)
         required+=(binutils git catch2 libbenchmark-dev pybind11-dev python3 python3-dev python3-venv)
-        wished=(clang libclang-rt-14-dev g++-aarch64-linux-gnu qemu-user)
+        wished=(ccache clang libclang-rt-14-dev g++-aarch64-linux-gnu qemu-user)
         ;;
     *)
         echo "usage: $0 demo|bench|test" >&2

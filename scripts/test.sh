@@ -12,12 +12,9 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 jobs="${KITH_JOBS:-$(nproc 2>/dev/null || echo 2)}"
-all_parts=(setup cpp sanitizers threads fuzz arm python)
+all_parts=(setup cpp sanitizers threads arm python)
 logs=build/logs
 skip_status=77
-if command -v ccache >/dev/null && [[ -z "${CMAKE_CXX_COMPILER_LAUNCHER:-}" ]]; then
-    export CMAKE_CXX_COMPILER_LAUNCHER=ccache
-fi
 
 skip() {
     echo "skipped: $*"
@@ -60,20 +57,17 @@ part_setup() { scripts/setup.sh test; }
 # The whole C++ suite, warnings as errors, and every header compiled alone.
 part_cpp() { build test all all_verify_interface_header_sets && run_tests test; }
 
-# The suite under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The suite under AddressSanitizer and UndefinedBehaviorSanitizer; with clang also libFuzzer, a short run for each target over its
+# corpus (elsewhere the corpus is replayed).
 part_sanitizers() {
+    local fuzzers=OFF
     clang_has address,undefined && export CXX=clang++  # compiles such code several times faster than g++ 12
-    build asan-ubsan kith_checked && run_tests asan-ubsan -LE forced
+    clang_has fuzzer,address,undefined && fuzzers=ON
+    KITH_FUZZERS=$fuzzers build asan-ubsan kith_checked && run_tests asan-ubsan -LE forced
 }
 
 # The executor and concurrent searches under ThreadSanitizer.
 part_threads() { build tsan kith_thread_tests && run_tests tsan -R '^kith_thread_tests$'; }
-
-# libFuzzer with AddressSanitizer, a short run for each target over its corpus.
-part_fuzz() {
-    clang_has fuzzer,address,undefined || skip "no clang++ with its fuzzer runtime"
-    build fuzz kith_fuzzers && run_tests fuzz -R '^fuzz_'
-}
 
 # The kernels on 64-bit Arm, through qemu.
 part_arm() {
@@ -82,12 +76,23 @@ part_arm() {
     build aarch64 kith_simd_tests && run_tests aarch64 -R '^kith_simd_tests$'
 }
 
-# The Python package, installed as a user installs it, and its tests.
-part_python() { scripts/python_env.sh && build/.venv/bin/python -m pytest python/tests; }
+# The Python package and its tests: over the libraries that the C++ part built, if it did (compiling them again takes several
+# minutes), else from the tree alone, as `pip install ./python` does it.
+part_python() {
+    local prefix=
+    if [[ -f build/test/libkith_any.a ]]; then
+        prefix="$PWD/build/test/prefix"
+        cmake --install build/test --prefix "$prefix" >/dev/null || return 1
+    fi
+    scripts/python_env.sh "$prefix" && build/.venv/bin/python -m pytest python/tests
+}
 
 run_part() {
     local part="$1" log="$logs/$1.log" status=0 started=$SECONDS line
     printf '%-12s' "$part"
+    if command -v ccache >/dev/null; then  # which the part before may have installed
+        export CMAKE_CXX_COMPILER_LAUNCHER="${CMAKE_CXX_COMPILER_LAUNCHER:-ccache}"
+    fi
     ("part_$part") >"$log" 2>&1 || status=$?
     case "$status" in
         0) line="passed$(grep -hoE '^[0-9]+% tests passed.*|[0-9]+ passed.* in [0-9.]+s' "$log" | sed 's/^/: /')" ;;

@@ -2,8 +2,8 @@
 #
 # tests/fuzz/<target>.cpp defines LLVMFuzzerTestOneInput; past crashers and small seeds lie in tests/fuzz/corpus/<target>/.
 #   fuzz_replay_<target>   every input of the corpus, with any compiler
-#   fuzz_<target>          with clang and KITH_BUILD_FUZZERS: libFuzzer with ASan and UBSan for KITH_FUZZ_SECONDS; what it finds
-#                          goes to the build directory
+#   fuzz_<target>          with clang and KITH_BUILD_FUZZERS: libFuzzer for KITH_FUZZ_SECONDS, with the sanitizers of KITH_SANITIZE;
+#                          what it finds goes to the build directory
 option(KITH_BUILD_FUZZERS "Build the libFuzzer targets (clang)" OFF)
 set(KITH_FUZZ_SECONDS 15 CACHE STRING "Length of one fuzz target's run in the tests")
 
@@ -12,6 +12,9 @@ if(KITH_BUILD_FUZZERS AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
 endif()
 
 add_custom_target(kith_fuzzers)
+if(KITH_BUILD_FUZZERS)
+    target_compile_options(kith_any PRIVATE -fsanitize=fuzzer-no-link)  # what the fuzzers learn from
+endif()
 file(GLOB fuzz_sources CONFIGURE_DEPENDS "fuzz/*.cpp")
 foreach(source IN LISTS fuzz_sources)
     get_filename_component(name "${source}" NAME_WE)
@@ -25,11 +28,9 @@ foreach(source IN LISTS fuzz_sources)
         set(found "${CMAKE_CURRENT_BINARY_DIR}/fuzz/${name}")
         file(MAKE_DIRECTORY "${found}")
         add_executable(${target} "${source}")
-        # -O1 and few row types: load_index compiles every index of the registry, which takes minutes otherwise.
-        target_compile_options(${target} PRIVATE -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)
-        target_link_libraries(${target} PRIVATE kith::kith)
-        target_compile_definitions(${target} PRIVATE KITH_FEW_SPACES)
-        target_link_options(${target} PRIVATE -fsanitize=fuzzer,address,undefined)
+        target_compile_options(${target} PRIVATE -fsanitize=fuzzer)
+        target_link_libraries(${target} PRIVATE kith::any)
+        target_link_options(${target} PRIVATE -fsanitize=fuzzer)
         add_test(NAME ${target} COMMAND ${target} -max_total_time=${KITH_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=2048
                  -print_final_stats=1 -artifact_prefix=${found}/crash- ${found} ${corpus})
     else()

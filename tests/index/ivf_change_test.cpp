@@ -413,8 +413,7 @@ public:
     class Bound : public Local {
     public:
         explicit Bound(const Base::scorer_type& inner) : Local(inner, 0) {}
-        struct list_scratch {};
-        Local in_list(std::size_t, std::span<const float> centroid, list_scratch&) const { return {inner_, 1000 * centroid[0]}; }
+        Local in_list(std::size_t, std::span<const float> centroid) const { return {inner_, 1000 * centroid[0]}; }
     };
     Bound scorer(std::span<const float> query) const { return Bound(Base::scorer(query)); }
 };

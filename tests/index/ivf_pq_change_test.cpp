@@ -176,7 +176,7 @@ TEST_CASE("files: mapped or read, and such as nobody wrote", "[ivf_pq]") {
         using T = typename S::element_type;
         const auto rows = rows_for<S>(150, 8, 41), queries = queries_for<S>(6, 8, 42);
         const TempDir directory;
-        for (const auto& params : {IvfPqParams{.nlist = 6, .m = 4, .bits = 4, .opq = true, .opq_iterations = 1}, IvfPqParams{.nlist = 6, .m = 3, .tables = 0}}) {
+        for (const auto& params : {IvfPqParams{.nlist = 6, .m = 4, .bits = 4, .opq = true, .opq_iterations = 1}, IvfPqParams{.nlist = 6, .m = 3}}) {
             Keyed keyed(build_pq<I>(rows, params));
             keyed.remove(std::vector<Id>{3, 4, 5, 90});
             const auto expected = keyed.search(view_of<float>(queries), 20, probe(3));

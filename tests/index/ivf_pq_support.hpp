@@ -44,23 +44,26 @@ double true_distance(std::span<const float> q, std::span<const float> x) {
     return std::is_same_v<M, InnerProduct> ? -dot : l2;
 }
 
-/// How far 4-bit distances of a list may be off: half a step for each code, of the coarsest table that a scorer may use.
+/// How far distances of a list may be off: what floats lose, and with 4 bits half a step of the query's table for each code.
 template <class S>
-double allowed_error(const S& space, std::span<const float> query, std::span<const float> centroid) {
+double allowed_error(const S& space, std::span<const float> query, MatrixView<const float> centroids, std::size_t list) {
     using M = typename S::metric_type;
+    constexpr bool is_ip = std::is_same_v<M, InnerProduct>;
     const PqCodec& codec = space.codec();
     std::vector<float> point(query.size()), rotated(query.size()), table(codec.table_size());
     double size = 0, length = 0;
     for (const float value : query) length += static_cast<double>(value) * static_cast<double>(value);
-    const auto scale = static_cast<float>(std::is_same_v<M, Cosine> ? 1 / std::sqrt(length) : 1);
+    const double scale = std::is_same_v<M, Cosine> ? 1 / std::sqrt(length) : 1;
     for (std::size_t i = 0; i < query.size(); ++i) {
-        point[i] = query[i] * scale - (std::is_same_v<M, InnerProduct> ? 0.0f : centroid[i]);
-        size += std::abs(static_cast<double>(query[i] * scale * centroid[i])) + static_cast<double>(point[i]) * static_cast<double>(point[i]);
+        const double q = static_cast<double>(query[i]) * scale, c = static_cast<double>(centroids[list][i]);
+        double mean = 0;
+        for (std::size_t other = 0; other < centroids.rows(); ++other) mean += static_cast<double>(centroids[other][i]) / static_cast<double>(centroids.rows());
+        point[i] = static_cast<float>(is_ip ? q : 2 * (q - mean));
+        size += std::abs(q * c) + (q - c) * (q - c) + (c - mean) * (c - mean);
     }
     if (space.residuals().rotation()) space.residuals().rotation()->apply(point.data(), rotated.data());
     else rotated = point;
-    if (std::is_same_v<M, InnerProduct>) codec.dot_table(rotated.data(), table.data());
-    else codec.l2_table(rotated.data(), table.data());
+    codec.dot_table(rotated.data(), table.data());
     double range = 0;
     for (std::size_t j = 0; j < codec.m(); ++j) {
         const auto [least, most] = std::minmax_element(table.begin() + static_cast<std::ptrdiff_t>(j * codec.centroids()),

@@ -108,6 +108,38 @@ TEST_CASE("hits are sums up to the bound, each query's own") {
     }
 }
 
+TEST_CASE("rows' terms are added, and distances are what is compared") {
+    constexpr float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+    for (const std::size_t groups : {4u, 16u, 256u, 260u})
+        for (std::size_t count = 1; count <= 5; ++count) {
+            constexpr std::size_t blocks = 5;
+            const Scan scan = random_scan(blocks, groups, count, 11 * groups + count);
+            auto terms = random_elements<float>(32 * blocks, groups);
+            terms[40] = nan;
+            terms[70] = infinity;
+            const auto distance = [&](std::size_t q, std::size_t i) { return scan.distance(q, scan.sum(q, i / 32, i % 32)) + terms[i]; };
+            const std::vector<float> bounds{distance(0, 9), infinity, -infinity, nan, 1e9f};
+            for_each_table([&](const KernelTable& t) {
+                std::vector<std::vector<float>> out(count, std::vector<float>(32 * blocks + 1, untouched));
+                std::vector<std::vector<std::uint32_t>> hits(count, std::vector<std::uint32_t>(blocks + 1, 0x77777777u));
+                std::vector<BlockQuery> queries;
+                for (std::size_t q = 0; q < count; ++q)
+                    queries.push_back({scan.tables[q].data(), scan.scales[q], scan.offsets[q], 0, out[q].data(), hits[q].data(), q == 4 ? nullptr : terms.data(), bounds[q]});
+                if (count == 5) queries[4].most = all;  // one without terms among them
+                t.scan32(scan.codes.data(), blocks, groups, queries.data(), count);
+                for (std::size_t q = 0; q < count; ++q) {
+                    for (std::size_t i = 0; i < 32 * blocks; ++i) {
+                        const float wanted = q == 4 ? scan.distance(q, scan.sum(q, i / 32, i % 32)) : distance(q, i);
+                        const bool hit = q == 4 || !(bounds[q] < infinity) || wanted <= bounds[q];
+                        if ((hits[q][i / 32] >> i % 32 & 1u) != (hit ? 1u : 0u)) FAIL("groups " << groups << ", query " << q << ", row " << i << ": " << wanted << " with " << bounds[q]);
+                        if (hit && !same_bits(out[q][i], wanted)) FAIL("groups " << groups << ", query " << q << ", row " << i << ": " << out[q][i] << " instead of " << wanted);
+                    }
+                    if (!same_bits(out[q].back(), untouched) || hits[q].back() != 0x77777777u) FAIL("wrote past the end");
+                }
+            });
+        }
+}
+
 TEST_CASE("scanned sums of the largest bytes do not overflow") {
     for (const std::size_t groups : {252u, 256u, 260u, 512u, 4096u}) {
         Scan scan = random_scan(2, groups, 5, 5);

@@ -85,7 +85,7 @@ TEST_CASE("rows whose bytes add up to no more than a bound are found, whatever l
             for_each_filter([&](const KernelTable& t) {
                 for (const std::uint32_t most : {0u, sorted[0], sorted[count / 2], sorted[count / 2] == 0 ? 0u : sorted[count / 2] - 1, sorted.back(), 65535u}) {
                     std::vector<std::uint32_t> hits((count + 31) / 32 + 1, 0xABCDu);
-                    t.byte_filter.within(bytes.data(), m, codes.data(), stride, count, most, hits.data());
+                    t.byte_filter.within(bytes.data(), m, codes.data(), stride, count, {static_cast<float>(most)}, hits.data());
                     CHECK(hits.back() == 0xABCDu);
                     for (std::size_t i = 0; i < 32 * (hits.size() - 1); ++i)
                         if ((hits[i / 32] >> i % 32 & 1u) != (i < count && sums[i] <= most ? 1u : 0u)) FAIL("row " << i << " of " << count << ", " << m << " codes, bound " << most);
@@ -94,19 +94,51 @@ TEST_CASE("rows whose bytes add up to no more than a bound are found, whatever l
         }
 }
 
+TEST_CASE("each row has a limit of its own where rows have terms") {
+    constexpr std::size_t m = 20;
+    const auto bytes = random_elements<std::uint8_t>(256 * m, 3);
+    for (const std::size_t count : {1, 16, 17, 31, 48, 63, 64, 100, 256}) {
+        const auto codes = random_elements<std::uint8_t>(count * m, count + 1);
+        auto terms = random_elements<float>(count, count + 2);  // below 1 in absolute value
+        if (count > 40) {
+            terms[5] = std::numeric_limits<float>::infinity();
+            terms[36] = -std::numeric_limits<float>::infinity();
+            terms[20] = std::numeric_limits<float>::quiet_NaN();
+        }
+        for_each_filter([&](const KernelTable& t) {
+            for (const float slack : {0.0f, 64.0f}) {
+                const ByteLimits limits{2560.0f, 1024.0f, slack, terms.data()};  // powers of two: exact but for the last bit of a sum
+                std::vector<std::uint32_t> hits((count + 31) / 32 + 1, 0xABCDu);
+                t.byte_filter.within(bytes.data(), m, codes.data(), m, count, limits, hits.data());
+                CHECK(hits.back() == 0xABCDu);
+                for (std::size_t i = 0; i < count; ++i) {
+                    double sum = 0;
+                    for (std::size_t j = 0; j < m; ++j) sum += bytes[256 * j + codes[i * m + j]];
+                    const double limit = 2560.0 - 1024.0 * static_cast<double>(terms[i]) + static_cast<double>(slack) * std::abs(static_cast<double>(terms[i]));
+                    if (std::abs(sum - limit) < 0.01 && sum != limit) continue;
+                    const bool expected = !(sum > limit);
+                    if ((hits[i / 32] >> i % 32 & 1u) != (expected ? 1u : 0u)) FAIL("row " << i << " of " << count << ": " << sum << " with " << limit);
+                }
+                if (count % 32 != 0) CHECK(hits[count / 32] >> count % 32 == 0);
+            }
+        });
+    }
+}
+
 TEST_CASE("the filter reads nothing outside its arrays") {
     for (const std::size_t m : {1u, 5u, 16u, 20u})
         for (const std::size_t count : {1u, 33u, 64u, 70u})
             for (const bool at_end : {false, true}) {
                 const auto entries = random_elements<float>(256 * m, 1);
                 const auto rows = random_elements<std::uint8_t>(count * m, 2);
-                const Guarded table = guarded_for(entries, at_end), codes = guarded_for(rows, at_end), bytes(256 * m, at_end), hits(4 * ((count + 31) / 32), at_end);
+                const Guarded table = guarded_for(entries, at_end), codes = guarded_for(rows, at_end), bytes(256 * m, at_end), hits(4 * ((count + 31) / 32), at_end), terms(4 * count, at_end);
                 std::memcpy(table.get<void>(), entries.data(), 4 * entries.size());
                 std::memcpy(codes.get<void>(), rows.data(), rows.size());
+                std::memset(terms.get<void>(), 0, 4 * count);
                 for_each_filter([&](const KernelTable& t) {
                     ByteTable scale;
                     t.byte_filter.tabulate(table.get<float>(), m, bytes.get<std::uint8_t>(), scale);
-                    t.byte_filter.within(bytes.get<std::uint8_t>(), m, codes.get<std::uint8_t>(), m, count, 65535, hits.get<std::uint32_t>());
+                    t.byte_filter.within(bytes.get<std::uint8_t>(), m, codes.get<std::uint8_t>(), m, count, {65535.0f, 1.0f, 1.0f, terms.get<float>()}, hits.get<std::uint32_t>());
                     CHECK(hits.get<std::uint32_t>()[0] != 0);
                 });
             }

@@ -130,14 +130,8 @@ public:
         scratch.hits.reserve_discarding(count);
         const std::span hits(scratch.hits.data(), count);
         if (is_approximate(count) && walk(floats, hits, scratch, stats)) return hits;
-        TopK<float> nearest(hits);
-        stats += flat_.search({floats, kept().cols()}, NoParams{}, AllowAll{}, scratch.flat, nearest);
-        return nearest.sorted();
-    }
-    /// All of them, in their true order.
-    template <Element Q>
-    Ranked rank_all(std::span<const Q> query, Scratch& scratch, SearchStats& stats) const {
-        return rank(query, lists(), scratch, stats);
+        scan(floats, hits, scratch, stats);
+        return hits;
     }
 
     /// The same for each query, to the bit: that of query i is ranked(scratch, i, count).
@@ -149,11 +143,8 @@ public:
         if (is_approximate(count)) {
             for (std::size_t i = 0; i < queries.rows(); ++i) {
                 const std::span hits(scratch.hits.data() + i * count, count);
-                const std::span<const float> query(floats + i * floats_stride(queries), kept().cols());
-                if (walk(query.data(), hits, scratch, stats)) continue;
-                TopK<float> nearest(hits);
-                stats += flat_.search(query, NoParams{}, AllowAll{}, scratch.flat, nearest);
-                nearest.sorted();
+                const float* const query = floats + i * floats_stride(queries);
+                if (!walk(query, hits, scratch, stats)) scan(query, hits, scratch, stats);
             }
             return;
         }
@@ -201,6 +192,13 @@ private:
         walked.hops = 0;  // of an index that is no graph
         stats += walked;
         return nearest.sorted().size() == hits.size();
+    }
+
+    /// The hits.size() nearest of all.
+    void scan(const float* query, std::span<Hit<float>> hits, Scratch& scratch, SearchStats& stats) const {
+        TopK<float> nearest(hits);
+        stats += flat_.search({query, kept().cols()}, NoParams{}, AllowAll{}, scratch.flat, nearest);
+        nearest.sorted();
     }
 
     static constexpr bool as_they_are(bool is_float) noexcept { return is_float && !keeps_spread; }

@@ -167,7 +167,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t seed_rows = 512;
+    static constexpr std::size_t least_seed_rows = 64, most_seed_rows = 512;
     static constexpr std::size_t tile_step = 120;  // rows between two looks at the bounds; whole tiles of 12, 6, 5 or 4
 
     /// Rows per block that stays in cache while all queries of a batch pass over it: half of a small second-level cache.
@@ -304,7 +304,9 @@ private:
         auto& tile = scratch.tile;
         tile.load(space_, queries);
         // Bounds first, from a few rows scored one by one: without them every pair of the first tiles would be a hit.
-        const std::size_t seed = std::min(size(), seed_rows);
+        std::size_t wanted = 0;
+        for (const auto& found : nearest) wanted = std::max(wanted, found.capacity());
+        const std::size_t seed = std::min(size(), std::clamp(2 * wanted, least_seed_rows, most_seed_rows));
         for (std::size_t j = 0; j < queries.rows(); ++j) {
             const auto scorer = space_.scorer(queries[j]);
             if (filters.empty()) scan(scorer, AllowAll{}, scratch, nearest[j], 0, seed);

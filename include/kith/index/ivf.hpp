@@ -58,7 +58,6 @@ public:
         friend class Ivf;
         typename CoarseOf::Scratch coarse;
         scorer_scratch_of<S> scorer;
-        list_scratch_of<scorer_of<S>> list;
         ScanBuffers<Distance> buffers;
         IvfBlock<S> block;
         std::vector<Slot> scanned;
@@ -351,7 +350,7 @@ private:
     std::size_t scan_list(std::size_t list, const ScorerType& scorer, const F& filter, scratch_type& scratch, C& collector, SearchStats& stats) const {
         ++stats.lists;
         if (!may_allow(lists_, list, filter)) return 0;
-        const auto& local = scorer_in_list(scorer, list, coarse_.centroids()[list], scratch.list);
+        const auto& local = scorer_in_list(scorer, list, coarse_.centroids()[list]);
         Scan scan(local, hidden(), filter, space_.row_bytes(), scratch.buffers, collector, stats);
         for_each_piece(lists_, list, space_.row_bytes(), [&](std::size_t first, std::size_t count) { scan.run(first, count); });
         return scan.finish();
@@ -384,7 +383,7 @@ private:
                 if (coarse_.is_approximate(ranked.size())) {
                     for (const auto& hit : ranked) scanned.push_back(hit.slot);
                     std::sort(scanned.begin(), scanned.end());
-                    ranked = coarse_.rank_all(query, scratch.coarse, stats);
+                    ranked = coarse_.rank(query, coarse_.lists(), scratch.coarse, stats);
                     done = 0;
                 } else {
                     ranked = coarse_.rank(query, 8 * ranked.size(), scratch.coarse, stats);

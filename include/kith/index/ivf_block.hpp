@@ -101,13 +101,6 @@ public:
     }
 
 private:
-    /// Scorers of a list that are in use at a time.
-    template <class ScorerType>
-    static constexpr std::size_t at_once() noexcept {
-        if constexpr (BoundedScorer<ScorerType>) return ScorerType::together;
-        else return 1;
-    }
-
     /// pairs_: the queries that ask each list, list after list; ends_: where each ends. Of each query only its first list, or all others.
     void group(const Lists& lists, const CoarseOf& coarse, bool first) {
         const auto for_each_pair = [&](auto&& visit) {
@@ -142,7 +135,7 @@ private:
         if constexpr (ListScorer<BoundScorer>) {
             for (const std::uint32_t i : asking) {
                 if (!filters_.empty() && !may_allow(lists, list, filter(query(i)))) continue;
-                const auto& local = scorer_in_list(scorers_[i], list, centroid, list_scratch_[0]);
+                const auto& local = scorer_in_list(scorers_[i], list, centroid);
                 scan_pieces(local, i, [&](auto&& visit) { for_each_piece(lists, list, space.row_bytes(), visit); });
             }
         } else {
@@ -163,7 +156,7 @@ private:
         for (std::size_t at = 0; at < asking.size(); at += together) {
             const auto some = asking.subspan(at, std::min(together, asking.size() - at));
             locals_.clear();
-            for (std::size_t j = 0; j < some.size(); ++j) locals_.push_back(scorer_in_list(scorers_[some[j]], list, centroid, list_scratch_[j]));
+            for (const std::uint32_t i : some) locals_.push_back(scorer_in_list(scorers_[i], list, centroid));
             for_each_piece(lists, list, space.row_bytes(), [&](std::size_t first, std::size_t count) {
                 for_each_within(std::span<const LocalScorer>(locals_), first, count, distances_.data(), within_.data(),
                                 [&](std::size_t j) { return nearest_[query(some[j])].bound(); },
@@ -238,7 +231,6 @@ private:
     std::vector<scorer_scratch_of<S>> scorer_scratch_;
     std::vector<BoundScorer> scorers_;
     std::vector<LocalScorer> locals_;  // of the list in hand
-    std::vector<list_scratch_of<BoundScorer>> list_scratch_ = std::vector<list_scratch_of<BoundScorer>>(at_once<LocalScorer>());
     AlignedBuffer<Distance> distances_;
     AlignedBuffer<std::uint32_t> within_;
     typename CoarseOf::Scratch coarse_;

@@ -15,13 +15,13 @@
 // sample, and encodes row by row in the order of lists. Rows that are added later are coded by that codec. rebalance() codes the rows of lists that
 // changed anew: from the exact rows where Refine has them, else from what their codes stood for, which loses a little.
 //
-// Departures from the paper. One table a query where the metric allows (inner products), and otherwise terms that belong to lists are computed once
-// and not for each query. 4-bit codes are scanned in blocks of 32 rows, by tables in bytes.
+// Departures from the paper. One table a query, not one a list: what depends on both the list and the codes is a number that is kept with each row.
+// 4-bit codes are scanned in blocks of 32 rows, by tables in bytes.
 //
-// Cost: nlist d + nprobe (2^bits m + n / nlist m) additions a query. Memory: m bits / 8 bytes a row, and what lists and tables take, which is
-// space/residual_pq_space.hpp's.
+// Cost: nlist d + 2^bits d + nprobe (d + n / nlist m) additions a query. Memory: m bits / 8 bytes a row, 4 more but for ip, and what lists take.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -45,7 +45,6 @@ struct IvfPqParams {
     std::uint32_t pq_iterations = 20;
     std::uint32_t opq_iterations = 20;
     std::uint32_t pq_sample = 256;
-    std::uint32_t tables = 256;
     std::uint32_t graph_from = IvfParams::default_graph_from;
 
     static constexpr auto fields() {
@@ -60,15 +59,14 @@ struct IvfPqParams {
             field("pq_iterations", &P::pq_iterations, 1, 10000, "k-means steps for the codec, at most"),
             field("opq_iterations", &P::opq_iterations, 0, 10000, "improvements of the rotation, at most"),
             field("pq_sample", &P::pq_sample, 1, 1 << 20, "rows to train the codec on, for each centroid of a subspace"),
-            field("tables", &P::tables, 0, 1 << 20, "MiB that tables of lists may take, which make searches cheaper; where they would take more there are none"),
             field("graph_from", &P::graph_from, 0, 1 << 30, "where there are so many lists, a graph of their centroids ranks them; 0: never"),
         };
     }
+    static constexpr std::array<std::string_view, 1> retired{"tables"};  // memory for tables of lists, when lists had some
     friend bool operator==(const IvfPqParams&, const IvfPqParams&) = default;
 
     IvfParams lists() const noexcept { return {nlist, iterations, sample, graph_from}; }
     PqParams codec() const noexcept { return {m, bits, opq, pq_iterations, opq_iterations, pq_sample}; }
-    std::size_t table_bytes() const noexcept { return std::size_t{tables} << 20; }
 };
 
 template <PqMetric M, FloatElement T>
@@ -86,12 +84,13 @@ public:
 
     /// Throws Error{dimension_mismatch, invalid_argument, unsupported, out_of_memory, cancelled}. Progress: "train", "assign", "train", "encode".
     static IvfPq build(rows_view rows, const IvfPqParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(), const Progress& progress = {}) {
-        return IvfPq(Base::build(space_type(rows.cols(), params.codec(), params.table_bytes()), rows, params.lists(), seed, executor, progress), params);
+        return IvfPq(Base::build(space_type(rows.cols(), params.codec()), rows, params.lists(), seed, executor, progress), params);
     }
 
     using Base::centroids;
     using Base::compact;
     using Base::compact_slots;
+    using Base::describe;
     using Base::insert;
     using Base::is_vacant;
     using Base::lists;
@@ -117,15 +116,9 @@ public:
     static std::string file_label() { return DenseSpace<M, T>::type_label(); }
     std::string over_label() const { return file_label(); }
 
-    ParamMap describe() const {
-        ParamMap facts = Base::describe();
-        facts.emplace_back("table_bytes", static_cast<std::int64_t>(space().table_bytes()));
-        return facts;
-    }
-
-    /// Safe for any bytes; throws Error{corrupt, version}. Tables of lists are computed: O(nlist 2^bits d).
+    /// Safe for any bytes; throws Error{corrupt, version}. O(nlist d).
     static IvfPq load(const SectionReader& reader, const IvfPqParams& params = {}) {
-        space_type space = space_type::load(reader, params.table_bytes());
+        space_type space = space_type::load(reader);
         const PqParams& codec = space.params();
         if (codec != params.codec())
             fail(ErrorCode::corrupt, reader.name(), ": section 'pq_params' says ", to_string(codec), ", section 'params' ", to_string(params));

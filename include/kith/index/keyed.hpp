@@ -358,14 +358,16 @@ private:
             fail(ErrorCode::type_mismatch, reader.name(), " holds rows of ", reader.info().space, ", expected ", label);
     }
 
-    /// Parameters that the file does not name have their defaults; one that is not known is a newer writer's.
+    /// Parameters that the file does not name have their defaults; those that mean nothing any more (P::retired) are passed over; one that is not known is a newer writer's.
     static auto load_params(const SectionReader& reader)
         requires Persistable<I>
     {
         using P = typename I::build_params;
         if (!reader.contains("params")) return P{};
         try {
-            const ParamMap params = parse_param_list(reader.text("params"), "section 'params'");
+            ParamMap params = parse_param_list(reader.text("params"), "section 'params'");
+            if constexpr (requires { P::retired; })
+                std::erase_if(params, [](const auto& param) { return std::ranges::find(P::retired, std::string_view(param.first)) != std::end(P::retired); });
             for (const auto& [name, value] : params)
                 if (!is_param<P>(name))
                     fail(ErrorCode::version, reader.name(), " was built with the parameter '", name,

@@ -24,39 +24,21 @@
 
 namespace kith {
 
-/// A scorer that has another one for the rows of a list: that of codes which say how a row differs from the list's centroid. What it remembers of the list is in a
-/// scratch, which one list has at a time.
+/// A scorer that has another one for the rows of a list: that of codes which say how a row differs from the list's centroid.
 template <class ScorerType>
-concept ListScorer = requires(const ScorerType& scorer, std::size_t list, std::span<const float> centroid, typename ScorerType::list_scratch& scratch) {
-    { scorer.in_list(list, centroid, scratch) } -> Scorer;
+concept ListScorer = requires(const ScorerType& scorer, std::size_t list, std::span<const float> centroid) {
+    { scorer.in_list(list, centroid) } -> Scorer;
 };
-
-namespace detail {
-
-template <class ScorerType>
-struct ListScratch {
-    using type = NoScorerScratch;
-};
-template <ListScorer ScorerType>
-struct ListScratch<ScorerType> {
-    using type = typename ScorerType::list_scratch;
-};
-
-}  // namespace detail
-
-template <class ScorerType>
-using list_scratch_of = typename detail::ListScratch<ScorerType>::type;
 
 /// The scorer of the rows of one list; most know no lists.
 template <Scorer ScorerType>
-decltype(auto) scorer_in_list(const ScorerType& scorer, [[maybe_unused]] std::size_t list, [[maybe_unused]] std::span<const float> centroid,
-                              [[maybe_unused]] list_scratch_of<ScorerType>& scratch) {
-    if constexpr (ListScorer<ScorerType>) return scorer.in_list(list, centroid, scratch);
+decltype(auto) scorer_in_list(const ScorerType& scorer, [[maybe_unused]] std::size_t list, [[maybe_unused]] std::span<const float> centroid) {
+    if constexpr (ListScorer<ScorerType>) return scorer.in_list(list, centroid);
     else return (scorer);
 }
 
 template <class ScorerType>
-using scorer_in_list_of = std::remove_cvref_t<decltype(scorer_in_list(std::declval<const ScorerType&>(), 0, {}, std::declval<list_scratch_of<ScorerType>&>()))>;
+using scorer_in_list_of = std::remove_cvref_t<decltype(scorer_in_list(std::declval<const ScorerType&>(), 0, {}))>;
 
 /// Whether the filter may allow rows of the list: what binding a scorer to the list costs can be saved where not.
 template <Filter F>

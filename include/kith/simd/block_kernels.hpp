@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "kith/simd/block_sums.hpp"
 #include "kith/simd/table.hpp"
@@ -124,6 +125,15 @@ private:
             Sums::template add<Q>(codes, tables, groups, words);
             for (std::size_t q = 0; q < Q; ++q) {
                 const BlockQuery& query = queries[q];
+                if (query.terms != nullptr) {
+                    F sums[registers];
+                    unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
+                        constexpr std::size_t j = decltype(r)::value;
+                        sums[j] = Isa::load(words[q] + j * width);
+                    });
+                    store_with_terms(query, sums, b);
+                    continue;
+                }
                 constexpr std::int32_t largest = 0xFFFF;
                 const std::uint32_t hits =
                     query.most < 0 ? 0u
@@ -150,6 +160,10 @@ private:
                 const BlockQuery& query = queries[q];
                 F sums[registers];
                 add_up(codes, query.table, groups, sums);
+                if (query.terms != nullptr) {
+                    store_with_terms(query, sums, b);
+                    continue;
+                }
                 const F above = Isa::broadcast(
                     static_cast<float>((query.most < largest ? query.most : largest) + 1));
                 std::uint32_t hits = 0;
@@ -160,6 +174,30 @@ private:
                 query.hits[b] = hits;
                 if (hits != 0) store_distances(query, sums, query.out + 32 * b);
             }
+    }
+
+    /// Block b of a query that has terms. Whether a compiler fuses the first addition does not matter where products are exact.
+    static KITH_SIMD_INLINE void store_with_terms(const BlockQuery& query,
+                                                  const F (&sums)[registers],
+                                                  std::size_t b) noexcept {
+        const F scales = Isa::broadcast(query.scale);
+        const F offsets = Isa::broadcast(query.offset);
+        const F bounds = Isa::broadcast(query.bound);
+        const float* const terms = query.terms + 32 * b;
+        F distances[registers];
+        std::uint32_t beyond = 0;
+        unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
+            constexpr std::size_t j = decltype(r)::value;
+            distances[j] = (scales * sums[j] + offsets) + Isa::load(terms + j * width);
+            beyond |= Isa::not_ge_bits(bounds, distances[j]) << (j * width);
+        });
+        const std::uint32_t hits = query.bound < std::numeric_limits<float>::infinity() ? ~beyond : ~0u;
+        query.hits[b] = hits;
+        if (hits == 0) return;
+        unroll<registers>([&](auto r) KITH_SIMD_LAMBDA {
+            constexpr std::size_t j = decltype(r)::value;
+            Isa::store(query.out + 32 * b + j * width, distances[j]);
+        });
     }
 
     static KITH_SIMD_INLINE void store_distances(const BlockQuery& query,

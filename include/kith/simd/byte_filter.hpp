@@ -31,11 +31,8 @@ struct ByteFilter {
 
 template <>
 struct ByteFilter<arch::Avx512Vnni> {
-    using Arch = arch::Avx512Vnni;
+    static constexpr ByteFilterKernels kernels() noexcept { return {&tabulate, &within}; }
 
-    static constexpr ByteFilterKernels kernels() noexcept { return {&tabulate<Arch>, &within<Arch>}; }
-
-    template <class Tag>
     KITH_SIMD_ENTRY static void tabulate(const float* table, std::size_t m, std::uint8_t* bytes, ByteTable& out) noexcept {
         float lowest_of[256];  // of each subspace
         double offset = 0, magnitude = 0;
@@ -73,10 +70,8 @@ struct ByteFilter<arch::Avx512Vnni> {
         }
     }
 
-    template <class Tag>
-    KITH_SIMD_ENTRY static void within(const std::uint8_t* bytes, std::size_t m, const std::uint8_t* codes, std::size_t stride, std::size_t count, std::uint32_t most,
+    KITH_SIMD_ENTRY static void within(const std::uint8_t* bytes, std::size_t m, const std::uint8_t* codes, std::size_t stride, std::size_t count, const ByteLimits& limits,
                                        std::uint32_t* hits) noexcept {
-        const __m512i bound = _mm512_set1_epi16(static_cast<short>(most));
         const __m512i low_byte = _mm512_set1_epi16(0xFF);
         for (std::size_t first = 0; first < count; first += 64) {
             const std::size_t n = std::min<std::size_t>(count - first, 64);
@@ -118,8 +113,9 @@ struct ByteFilter<arch::Avx512Vnni> {
                 }
             }
             // Quarter l of a register has rows 16 l .. 16 l + 15; their sums in two, the first eight of each quarter and the others.
-            const std::uint64_t first_eight = _mm512_cmple_epu16_mask(_mm512_unpacklo_epi16(even, odd), bound);
-            const std::uint64_t others = _mm512_cmple_epu16_mask(_mm512_unpackhi_epi16(even, odd), bound);
+            const __m512i lower = limits_of(limits, first, n, 0), upper = limits_of(limits, first, n, 32);
+            const std::uint64_t first_eight = _mm512_cmplt_epu16_mask(_mm512_unpacklo_epi16(even, odd), _mm512_shuffle_i32x4(lower, upper, 0x88));
+            const std::uint64_t others = _mm512_cmplt_epu16_mask(_mm512_unpackhi_epi16(even, odd), _mm512_shuffle_i32x4(lower, upper, 0xDD));
             std::uint64_t found = _pdep_u64(first_eight, 0x00FF00FF00FF00FFu) | _pdep_u64(others, 0xFF00FF00FF00FF00u);
             if (n < 64) found &= (std::uint64_t{1} << n) - 1;
             hits[first / 32] = static_cast<std::uint32_t>(found);
@@ -129,6 +125,26 @@ struct ByteFilter<arch::Avx512Vnni> {
 
 private:
     static constexpr int not_finite = 0x99;  // quiet and signalling NaN, both infinities
+
+    /// What the sums of rows first + at and 31 more have to stay below, of n rows from `first`.
+    static KITH_SIMD_INLINE __m512i limits_of(const ByteLimits& limits, std::size_t first, std::size_t n, std::size_t at) noexcept {
+        __m256i halves[2];
+        unroll<2>([&](auto index) KITH_SIMD_LAMBDA {
+            const std::size_t row = at + 16 * decltype(index)::value;
+            __m512 limit = _mm512_set1_ps(limits.steps);
+            if (limits.terms != nullptr) {
+                const auto some = static_cast<__mmask16>(row >= n ? 0u : n - row >= 16 ? 0xFFFFu : (1u << (n - row)) - 1u);
+                const __m512 terms = _mm512_maskz_loadu_ps(some, limits.terms + first + row);
+                limit = _mm512_fnmadd_ps(_mm512_set1_ps(limits.steps_per_term), terms, limit);
+                limit = _mm512_fmadd_ps(_mm512_set1_ps(limits.slack_per_term), _mm512_abs_ps(terms), limit);
+            }
+            // The second operand is what comes of a NaN.
+            limit = _mm512_max_ps(_mm512_setzero_ps(), _mm512_add_ps(limit, _mm512_set1_ps(1.0f)));
+            limit = _mm512_min_ps(limit, _mm512_set1_ps(65535.0f));
+            halves[decltype(index)::value] = _mm512_cvtepi32_epi16(_mm512_cvttps_epi32(limit));
+        });
+        return _mm512_inserti64x4(_mm512_castsi256_si512(halves[0]), halves[1], 1);
+    }
 
     static KITH_SIMD_INLINE void interleave(const __m512i (&from)[16], __m512i (&to)[16]) noexcept {
         unroll<8>([&](auto index) KITH_SIMD_LAMBDA {

@@ -109,14 +109,6 @@ struct ProductCode {
                     });
     }
 
-    KITH_SIMD_ENTRY static void add(const float* a, const float* b, std::size_t count,
-                                    float* out) noexcept {
-        std::size_t i = 0;
-        for (; i + width <= count; i += width)
-            Isa::store(out + i, Isa::load(a + i) + Isa::load(b + i));
-        for (; i < count; ++i) out[i] = a[i] + b[i];
-    }
-
 private:
     using Isa = simd::Isa<Arch>;
     using F = typename Isa::F;
@@ -253,8 +245,7 @@ constexpr ProductKernels product_kernels() noexcept {
             &Code::template between<EntryL2>,
             &Code::template between<EntryDot>,
             &Code::run,
-            &Code::gather,
-            &Code::add};
+            &Code::gather};
 }
 
 }  // namespace kith::simd

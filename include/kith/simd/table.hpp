@@ -141,6 +141,8 @@ struct BlockQuery {
     std::int32_t most = -1;         // the largest sum that is wanted; below 0: none
     float* out = nullptr;           // 32 a block
     std::uint32_t* hits = nullptr;  // one a block
+    const float* terms = nullptr;   // 32 a block, added to distances; null: none
+    float bound = 0.0f;             // with terms: what distances are wanted, instead of `most`
 };
 
 /// The codebooks of a product quantiser: m subspaces of d dimensions, the first d % m of them one longer than the others, in each
@@ -171,8 +173,6 @@ struct ProductKernels {
                 float* out) noexcept = nullptr;
     void (*gather)(const float* table, std::size_t m, const std::uint8_t* codes, std::size_t stride, const Slot* slots,
                    std::size_t count, float bias, float* out) noexcept = nullptr;
-    /// out[i] = a[i] + b[i]: a table of what belongs to a query and what belongs to a list. out may be a or b.
-    void (*add)(const float* a, const float* b, std::size_t count, float* out) noexcept = nullptr;
 };
 
 /// bytes_of_table (quantize/pq_table.hpp) for tables of 16 entries, in two steps; null where its plain loop will do.
@@ -191,12 +191,20 @@ struct ByteTable {
     double magnitude = 0;  // what absolute values of entries add up to, at most
 };
 
+/// What sums of bytes are small enough: sum <= steps - steps_per_term * term + slack_per_term * |term|, the row's term being 0 where there are none.
+struct ByteLimits {
+    float steps = 0.0f;
+    float steps_per_term = 0.0f;
+    float slack_per_term = 0.0f;
+    const float* terms = nullptr;  // one a row
+};
+
 /// Null where there is nothing faster than ProductKernels::run (simd/byte_filter.hpp).
 struct ByteFilterKernels {
     /// m tables of 256 floats, m at most 256, to as many bytes.
     void (*tabulate)(const float* table, std::size_t m, std::uint8_t* bytes, ByteTable& out) noexcept = nullptr;
-    /// Bit i % 32 of hits[i / 32]: whether the bytes that row i's codes pick add up to at most `most`, 0 to 65535. m is at most 256; rows as for ProductKernels::run.
-    void (*within)(const std::uint8_t* bytes, std::size_t m, const std::uint8_t* codes, std::size_t stride, std::size_t count, std::uint32_t most,
+    /// Bit i % 32 of hits[i / 32]: whether the bytes that row i's codes pick add up to its limit at most; set where that is NaN. m is at most 256; rows as for ProductKernels::run.
+    void (*within)(const std::uint8_t* bytes, std::size_t m, const std::uint8_t* codes, std::size_t stride, std::size_t count, const ByteLimits& limits,
                    std::uint32_t* hits) noexcept = nullptr;
 };
 
@@ -300,6 +308,9 @@ struct KernelTable {
     /// Scans blocks of 32 vectors' 4-bit codes, laid out as simd/block_sums.hpp says, with `count` queries (any number) in one pass:
     ///   out[32 b + i] = scale * s_i + offset,   s_i = sum over g of table[16 g + code(g, i)] of vector i of block b
     ///   hits[b]       bit i: s_i <= most
+    /// or, where a query has terms,
+    ///   out[32 b + i] = (scale * s_i + offset) + terms[32 b + i]
+    ///   hits[b]       bit i: out[32 b + i] <= bound; all where the bound is infinite or NaN
     /// A block without hits gets no distances. groups is a multiple of 4, at most 2^16. s_i is exact; where scale * s_i is exact
     /// too (a scale of few bits), so are the bits of out on all instruction sets.
     void (*scan32)(const std::uint8_t* codes, std::size_t blocks, std::size_t groups,
