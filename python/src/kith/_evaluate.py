@@ -16,22 +16,30 @@ from numpy.typing import NDArray
 from ._core import DimensionError, Index, NotFoundError, UnsupportedError
 
 
-def distance(metric: str, a: NDArray[Any], b: NDArray[Any]) -> float:
-    """What the metric reports, in double precision; ip is negated, so that smaller is nearer."""
+def distances(metric: str, query: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]:
+    """What the metric reports of the query and each row, in double precision; ip is negated, so that
+    smaller is nearer. l2 stands for euclidean too, which ranks alike."""
     if metric in ("hamming", "jaccard"):
-        both, either = (int(np.unpackbits(x).sum()) for x in (a & b, a | b))
-        return (
-            float(either - both) if metric == "hamming" else 1.0 - both / either if either else 0.0
+        both, either = (
+            np.unpackbits(bits, axis=1).sum(axis=1, dtype=np.int64)
+            for bits in (rows & query, rows | query)
         )
-    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if metric == "hamming":
+            return (either - both).astype(np.float64)
+        return np.where(either > 0, 1.0 - both / np.maximum(either, 1), 0.0)
+    x, y = np.asarray(query, np.float64), np.asarray(rows, np.float64)
     if metric == "ip":
-        return -float(x @ y)
+        return -(y @ x)
     if metric == "cosine":
-        norm = float(np.sqrt((x @ x) * (y @ y)))
-        return 1.0 - float(x @ y) / norm if norm else 1.0
+        norms = np.sqrt((x @ x) * np.einsum("ij,ij->i", y, y))
+        return np.where(norms > 0, 1.0 - (y @ x) / np.where(norms > 0, norms, 1.0), 1.0)
     if metric == "l1":
-        return float(np.abs(x - y).sum())
-    return float(((x - y) ** 2).sum())  # l2; euclidean ranks alike
+        return np.abs(y - x).sum(axis=1)
+    return ((y - x) ** 2).sum(axis=1)
+
+
+def distance(metric: str, a: NDArray[Any], b: NDArray[Any]) -> float:
+    return float(distances(metric, a, b[np.newaxis])[0])
 
 
 def recall(

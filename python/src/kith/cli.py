@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: kith build, search, info, verify, compact, datasets, version.
+"""The command line: kith build, search, info, verify, compact, bench, sweep, plot, datasets, version.
 
 Tables go to the standard output, progress and errors to the standard error; with --json the standard
 output is one JSON object.
@@ -23,6 +23,7 @@ import kith
 
 from . import _core
 from ._api import usable_threads
+from ._bench import cli as bench_cli
 from ._evaluate import recall
 from ._terminal import emit, fact_table, out, progress_bar, reported, size_text
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 datasets_app = typer.Typer(no_args_is_help=True, help="Public data sets.")
 app.add_typer(datasets_app, name="datasets")
+bench_cli.add_to(app)
 
 JsonOption = typer.Option(
     False, "--json", help="Print one JSON object and nothing else to the standard output."

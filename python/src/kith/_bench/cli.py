@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands bench, sweep and plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import typer
+
+import kith
+
+from .. import _core
+from .._terminal import emit, err, out, progress_bar, reported
+from . import measure, record, report
+from .contenders import Contender, Kith
+from .measure import Built
+from .peers import PEERS, available
+from .plot import draw
+from .sweep import check
+from .sweep import parse as parse_sweeps
+from .workload import Workload, open_workload
+
+BaseOption = typer.Option(
+    ..., "--base", help="The vectors: a file that build reads; .hdf5 of ann-benchmarks has all."
+)
+QueryOption = typer.Option(
+    None,
+    "--query",
+    help="The queries; of .hdf5 the data set test. Without: up to 1000 rows are held out.",
+)
+TruthOption = typer.Option(
+    None, "--truth", help="True neighbours (row numbers); computed where there are none."
+)
+MetricOption = typer.Option(None, "--metric", "-m", help="l2 unless the data says otherwise.")
+SweepOption = typer.Option(
+    None,
+    "--sweep",
+    metavar="NAME=V,V,...",
+    help="Values of a search parameter; may be repeated. Has sensible ones.",
+)
+KOption = typer.Option(10, "-k", help="How many neighbours.")
+RoundsOption = typer.Option(3, "--rounds", min=1, help="How often everything is timed.")
+SecondsOption = typer.Option(
+    1.0, "--seconds", min=0.01, help="Longest time for the single queries of one setting and round."
+)
+LimitOption = typer.Option(None, "--limit", min=1, help="Take the first so many rows only.")
+QueryLimitOption = typer.Option(
+    None, "--query-limit", min=1, help="Take the first so many queries only."
+)
+
+
+def _contenders(
+    specs: list[str], peers: list[str], workload: Workload
+) -> tuple[list[Callable[[], Contender]], list[str]]:
+    """How to make each, and what takes no part, with the reason."""
+    makers: list[Callable[[], Contender]] = [lambda s=spec: Kith(s, workload.base.dtype) for spec in specs]
+    absent = []
+    for name in peers:
+        if name not in PEERS:
+            raise _core.InvalidArgumentError(
+                f"--peer {name}: unknown; known: {', '.join(PEERS)}"
+            )
+        reason = available(name)
+        if reason is None and workload.metric not in ("l2", "ip", "cosine"):
+            reason = f"measured for l2, ip and cosine only, not for {workload.metric}"
+        if reason is not None:
+            absent.append(f"{name}: {reason}")
+            continue
+        makers += PEERS[name](*workload.base.shape)
+    return makers, absent
+
+
+def _run(
+    makers: list[Callable[[], Contender]],
+    workload: Workload,
+    document: dict[str, Any],
+    sweeps: dict[str, tuple[Any, ...]],
+    threads: int,
+    rounds: int,
+    seconds: float,
+    single: bool,
+    batch: bool,
+) -> None:
+    """Adds to the document what it does not have yet."""
+    done = {contender["name"] for contender in document["contenders"]}
+    built: list[Built] = []
+    with progress_bar() as bar:
+        for maker in makers:
+            contender = maker()
+            if contender.name in done:
+                continue
+            err().print(f"building {contender.name}", style="dim")
+            built.append(measure.build(contender, workload, threads, bar if contender.library == "kith" else None))
+        if built and not done:
+            check({name for one in built for name in one.contender.parameters()}, sweeps)
+        for one in built:
+            tried = 0
+
+            def found(name: str = one.contender.name) -> None:
+                nonlocal tried
+                tried += 1
+                bar(f"recall of {name}", tried, None)
+
+            measure.recalls(one, workload, sweeps, threads, found)
+        steps = rounds * len(built)
+        passed = 0
+
+        def timed() -> None:
+            nonlocal passed
+            passed += 1
+            bar("timing", passed, steps)
+
+        if built:
+            measure.rounds(built, workload, rounds, threads, seconds, single, batch, timed)
+    document["contenders"] += [record.contender_facts(one) for one in built]
+
+
+@reported
+def bench(
+    base: str = BaseOption,
+    query: Optional[str] = QueryOption,
+    truth: Optional[str] = TruthOption,
+    metric: Optional[str] = MetricOption,
+    spec: Optional[list[str]] = typer.Option(
+        None, "--spec", "-s", help="An index of kith; may be repeated. hnsw and flat if none is given."
+    ),
+    sweep: Optional[list[str]] = SweepOption,
+    k: int = KOption,
+    threads: int = typer.Option(1, "--threads", "-t", min=1, help="For building and for batches."),
+    single: bool = typer.Option(True, "--single/--no-single", help="Time one query at a time."),
+    batch: bool = typer.Option(True, "--batch/--no-batch", help="Time all queries in one call."),
+    peers: bool = typer.Option(False, "--peers", help="Beside every library that is installed."),
+    peer: Optional[list[str]] = typer.Option(
+        None, "--peer", help=f"Beside this one ({', '.join(PEERS)}); may be repeated."
+    ),
+    rounds: int = RoundsOption,
+    seconds: float = SecondsOption,
+    limit: Optional[int] = LimitOption,
+    query_limit: Optional[int] = QueryLimitOption,
+    dtype: Optional[str] = typer.Option(
+        None, "--dtype", help="Convert the vectors; other libraries are given float32 anyway."
+    ),
+    json_path: Optional[Path] = typer.Option(
+        None, "--json", help="Write the document there; goes on with one that was begun."
+    ),
+    apart: bool = typer.Option(
+        False,
+        "--apart",
+        help="One contender after the other instead of in turns: takes less memory, and what was "
+        "measured is kept when the run is stopped.",
+    ),
+) -> None:
+    """Measure indexes on your own vectors: recall, queries a second, latency, memory, build time."""
+    sweeps = parse_sweeps(sweep)
+    if not single and not batch:
+        raise _core.InvalidArgumentError("--no-single and --no-batch leave nothing to time")
+    with progress_bar() as bar:
+        workload = open_workload(
+            base, query, truth, metric, k, limit, query_limit, dtype, progress=bar
+        )
+    method = {
+        "rounds": rounds,
+        "seconds": seconds,
+        "single": single,
+        "batch": batch,
+        "sweeps": {name: list(values) for name, values in sweeps.items()},
+    }
+    document = record.document(workload, threads, method)
+    if json_path is not None:
+        document = record.resumed(json_path, document) or document
+    names = list(dict.fromkeys([*(PEERS if peers else ()), *(peer or ())]))
+    makers, absent = _contenders(spec or ["flat", "hnsw"], names, workload)
+    for reason in absent:
+        err().print(f"takes no part: {reason}", style="yellow")
+    for group in [[maker] for maker in makers] if apart else [makers]:
+        _run(group, workload, document, sweeps, threads, rounds, seconds, single, batch)
+        if json_path is not None:
+            record.write(json_path, document)
+    for contender in document["contenders"]:
+        out().print(report.sweep_table(contender, k))
+    for wanted, rate in ((single, "single_qps"), (batch, "batch_qps")):
+        if wanted:
+            out().print(report.comparison_table(document, rate))
+
+
+@reported
+def sweep_command(
+    index: str = typer.Argument(..., help="An index file."),
+    query: str = typer.Option(..., "--query", help="The queries."),
+    base: str = BaseOption,
+    truth: Optional[str] = TruthOption,
+    sweep: Optional[list[str]] = SweepOption,
+    k: int = KOption,
+    threads: int = typer.Option(1, "--threads", "-t", min=1),
+    rounds: int = RoundsOption,
+    seconds: float = SecondsOption,
+    query_limit: Optional[int] = QueryLimitOption,
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """What each setting of one index finds, and how fast."""
+    sweeps = parse_sweeps(sweep)
+    opened = kith.load(index)
+    with progress_bar() as bar:
+        workload = open_workload(base, query, truth, opened.metric, k, None, query_limit, progress=bar)
+    contender = Kith(opened.spec, workload.base.dtype)
+    contender.index = opened
+    check(contender.parameters(), sweeps)
+    built = Built(contender, 0.0, None)
+    with progress_bar() as bar:
+        steps = len(contender.settings(sweeps))
+        at = 0
+
+        def found() -> None:
+            nonlocal at
+            at += 1
+            bar("recall", at, steps)
+
+        measure.recalls(built, workload, sweeps, threads, found)
+        measure.rounds([built], workload, rounds, threads, seconds, True, True, lambda: None)
+    facts = record.contender_facts(built)
+    emit(as_json, facts, lambda: report.sweep_table(facts, k))
+
+
+@reported
+def plot(
+    documents: list[Path] = typer.Argument(..., help="What kith bench --json wrote."),
+    output: Path = typer.Option(..., "--out", "-o", help="A .png, .svg, .pdf or .html file."),
+    batch: bool = typer.Option(False, "--batch", help="Of all queries in one call."),
+) -> None:
+    """Draw recall against queries a second, and memory and build time at recall 0.95."""
+    whole = record.read(documents[0])
+    for path in documents[1:]:
+        more = record.read(path)
+        if more["data"] != whole["data"] or more["k"] != whole["k"]:
+            raise _core.InvalidArgumentError(
+                f"{path} is of {more['data']['name']} with k = {more['k']}, expected the data of {documents[0]}"
+            )
+        whole["contenders"] += more["contenders"]
+    draw(whole, output, "batch_qps" if batch else "single_qps")
+    err().print(f"wrote {output}", style="dim")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("bench")(bench)
+    app.command("sweep")(sweep_command)
+    app.command("plot")(plot)
