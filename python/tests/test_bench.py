@@ -41,9 +41,9 @@ def test_distances_are_those_of_an_exact_search(rng, metric):
     rows[3] = 0
     query = rng.standard_normal(7).astype(np.float32)
     found = kith.build("flat", rows, metric=metric).search(query, k=50)
-    mine = _evaluate.distances(metric, query, rows)[found.ids[0]]
+    mine = _evaluate.distances(metric, query, rows)[found.ids]
     sign = -1 if metric == "ip" else 1
-    np.testing.assert_allclose(sign * found.distances[0], mine, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sign * found.distances, mine, rtol=1e-5, atol=1e-6)
     for row in range(5):
         assert _evaluate.distance(metric, query, rows[row]) == pytest.approx(
             _evaluate.distances(metric, query, rows)[row]
@@ -56,8 +56,8 @@ def test_distances_of_bits(rng, metric):
     rows[2] = 0
     query = rows[5] ^ np.uint8(9)
     found = kith.build("flat", rows, metric=metric).search(query, k=40)
-    mine = _evaluate.distances(metric, query, rows)[found.ids[0]]
-    np.testing.assert_allclose(found.distances[0], mine, rtol=1e-6)
+    mine = _evaluate.distances(metric, query, rows)[found.ids]
+    np.testing.assert_allclose(found.distances, mine, rtol=1e-6)
     nothing = np.zeros(3, np.uint8)
     assert _evaluate.distance("jaccard", nothing, nothing) == 0.0
 
