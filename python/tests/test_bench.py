@@ -237,6 +237,14 @@ def test_bench_writes_what_it_measured_and_goes_on(files):
     assert json.loads(path.read_text()) == again
 
 
+def test_apart_measures_the_same(files):
+    path = files / "apart.json"
+    sweeps = ["--sweep", "ef=10,40", "--sweep", "nprobe=2"]  # each of another kind
+    assert bench(files, "-s", "hnsw(m=4)", "-s", "ivf(nlist=4)", *sweeps, "--apart", "--json", path).code == 0
+    graph, lists = json.loads(path.read_text())["contenders"]
+    assert [len(graph["runs"]), len(lists["runs"])] == [2, 1]
+
+
 def test_rows_of_another_type_are_named_as_such(files, rng):
     kith.write_vectors(files / "bytes.u8bin", rng.integers(0, 256, (200, 8), dtype=np.uint8))
     for dtype, name in (("float32", "kith flat"), (None, "kith flat on uint8")):
@@ -245,7 +253,7 @@ def test_rows_of_another_type_are_named_as_such(files, rng):
         ran = run("bench", "--base", files / "bytes.u8bin", "-s", "flat", "--rounds", 1, "--seconds", 0.05, "--json", path, *more)
         assert ran.code == 0
         assert [c["name"] for c in json.loads(path.read_text())["contenders"]] == [name]
-    assert "must be one of float32" in bench(files, "--dtype", "complex64").err
+    assert "--dtype must be float32" in bench(files, "--dtype", "complex64").err
 
 
 def test_bench_refuses(files):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """kith for ann-benchmarks: any index by its spec."""
 
+import numpy as np
+
 import kith
 
 from ..base.module import BaseANN
@@ -40,8 +42,6 @@ class Kith(BaseANN):
 
     def _rows(self, X):
         """Bits come as booleans, one for each; kith packs eight into a byte."""
-        import numpy as np
-
         X = np.asarray(X)
         if X.dtype == np.bool_:
             return np.packbits(X, axis=-1)

@@ -89,6 +89,7 @@ public:
         if (terms_ == nullptr) return;
         for (std::size_t i = 0; i < count; ++i) out[i] += terms_[first + i];
     }
+
     /// BoundedScorer's (space/space.hpp).
     static void run_within(std::span<const PqScorer> scorers, std::size_t first, std::size_t count, const float* bounds, float* out,
                            std::uint32_t* hits) noexcept {

@@ -26,6 +26,7 @@ from ._api import usable_threads
 from ._bench import cli as bench_cli
 from ._evaluate import recall
 from ._terminal import emit, fact_table, out, progress_bar, reported, size_text
+from .io import read_rows
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,20 +64,6 @@ def parse_params(params: Optional[list[str]]) -> dict[str, Any]:
             raise kith.InvalidArgumentError(f"--param {name} is given twice")
         parsed[name] = _core._convert_param(value)
     return parsed
-
-
-def read_rows(path: str, dataset: str, limit: Optional[int], dtype: Optional[str]) -> np.ndarray:
-    """Rows of a file; bits that a file holds as one bool each are packed."""
-    rows = kith.read_vectors(path, dataset=dataset)[:limit]
-    if rows.dtype == np.bool_:
-        return np.packbits(rows, axis=1)
-    if dtype is None:
-        return rows
-    if dtype not in ("float32", "float16", "int8", "uint8"):
-        raise kith.InvalidArgumentError(
-            f"--dtype must be float32, float16, int8 or uint8, not '{dtype}'"
-        )
-    return rows.astype(dtype)
 
 
 @app.command()

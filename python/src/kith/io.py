@@ -85,6 +85,22 @@ def read_vectors(path: PathLike, dataset: str = "train") -> NDArray[Any]:
         return _read_bin(file, BINS[suffix])
 
 
+def read_rows(
+    path: PathLike, dataset: str, limit: Optional[int], dtype: Optional[str]
+) -> NDArray[Any]:
+    """What a command line names: the first rows of a file, converted. Bits that it holds as one bool each are packed."""
+    rows = read_vectors(path, dataset=dataset)[:limit]
+    if rows.dtype == np.bool_:
+        return np.packbits(rows, axis=1)
+    if dtype is None:
+        return rows
+    if dtype not in ("float32", "float16", "int8", "uint8"):
+        raise InvalidArgumentError(
+            f"--dtype must be float32, float16, int8 or uint8, not '{dtype}'"
+        )
+    return rows.astype(dtype)
+
+
 def write_vectors(path: PathLike, array: ArrayLike) -> None:
     """Writes (n, d) rows in the format that the ending of `path` names, atomically.
 

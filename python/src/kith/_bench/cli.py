@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -17,7 +18,7 @@ from .contenders import Contender, Kith
 from .measure import Built
 from .peers import PEERS, available
 from .plot import draw
-from .sweep import check
+from .sweep import DEFAULTS, check
 from .sweep import parse as parse_sweeps
 from .workload import Workload, open_workload
 
@@ -71,6 +72,14 @@ def _contenders(
     return makers, absent
 
 
+def _counted(
+    bar: Callable[[str, int, Optional[int]], None], phase: str, total: Optional[int]
+) -> Callable[[], None]:
+    """Each call is a step of the phase."""
+    steps = itertools.count(1)
+    return lambda: bar(phase, next(steps), total)
+
+
 def _run(
     makers: list[Callable[[], Contender]],
     workload: Workload,
@@ -93,25 +102,12 @@ def _run(
             err().print(f"building {contender.name}", style="dim")
             built.append(measure.build(contender, workload, threads, bar if contender.library == "kith" else None))
         if built and not done:
-            check({name for one in built for name in one.contender.parameters()}, sweeps)
+            check(set(DEFAULTS) | {name for one in built for name in one.contender.parameters()}, sweeps)
         for one in built:
-            tried = 0
-
-            def found(name: str = one.contender.name) -> None:
-                nonlocal tried
-                tried += 1
-                bar(f"recall of {name}", tried, None)
-
+            found = _counted(bar, f"recall of {one.contender.name}", None)
             measure.recalls(one, workload, sweeps, threads, found)
-        steps = rounds * len(built)
-        passed = 0
-
-        def timed() -> None:
-            nonlocal passed
-            passed += 1
-            bar("timing", passed, steps)
-
         if built:
+            timed = _counted(bar, "timing", rounds * len(built))
             measure.rounds(built, workload, rounds, threads, seconds, single, batch, timed)
     document["contenders"] += [record.contender_facts(one) for one in built]
 
@@ -208,16 +204,10 @@ def sweep_command(
     check(contender.parameters(), sweeps)
     built = Built(contender, 0.0, None)
     with progress_bar() as bar:
-        steps = len(contender.settings(sweeps))
-        at = 0
-
-        def found() -> None:
-            nonlocal at
-            at += 1
-            bar("recall", at, steps)
-
+        found = _counted(bar, "recall", len(contender.settings(sweeps)))
         measure.recalls(built, workload, sweeps, threads, found)
-        measure.rounds([built], workload, rounds, threads, seconds, True, True, lambda: None)
+        timed = _counted(bar, "timing", rounds)
+        measure.rounds([built], workload, rounds, threads, seconds, True, True, timed)
     facts = record.contender_facts(built)
     emit(as_json, facts, lambda: report.sweep_table(facts, k))
 

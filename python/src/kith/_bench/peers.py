@@ -33,6 +33,11 @@ def _float_rows(base: NDArray[Any], metric: str) -> NDArray[np.float32]:
     return rows
 
 
+def _lists(rows: int) -> int:
+    """The power of two next to the square root: what partitions are recommended to have."""
+    return 1 << round(np.log2(max(1.0, rows**0.5)))
+
+
 class Peer(Contender):
     """What the adapters have in common."""
 
@@ -157,8 +162,6 @@ class Hnswlib(Peer):
 
 
 class Usearch(Peer):
-    """Rows of bytes stay bytes, where the metric is the same for them."""
-
     library = "usearch"
     package = "usearch"
 
@@ -204,7 +207,7 @@ class Scann(Peer):
     def build(self, base: NDArray[Any], metric: str, threads: int, progress: Progress) -> None:
         self.metric = metric
         rows = _float_rows(base, metric)
-        self.leaves = max(1, min(len(rows), 1 << round(np.log2(max(1.0, len(rows) ** 0.5)))))
+        self.leaves = _lists(len(rows))
         measure = "squared_l2" if metric == "l2" else "dot_product"
         builder = self.module.scann_ops_pybind.builder(rows, 10, measure)
         builder = builder.set_n_training_threads(threads).tree(
@@ -316,7 +319,7 @@ class Voyager(Peer):
 
 
 def _faiss_specs(rows: int, dim: int) -> list[str]:
-    lists = max(1, 1 << round(np.log2(max(1.0, rows**0.5))))
+    lists = _lists(rows)
     return [
         "HNSW16",
         f"IVF{lists},Flat",

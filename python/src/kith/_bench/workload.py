@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .. import _core
 from .._api import build
 from .._evaluate import distances
-from ..io import HDF5, read_vectors, split_path
+from ..io import HDF5, read_rows, read_vectors, split_path
 
 #: Equal but for rounding: a distance may be that much above the k-th, relative to it.
 TIES = 1e-5
@@ -27,7 +27,6 @@ TIES = 1e-5
 QUANTILE = 1.96
 #: Rows that become queries where there are none, at most a tenth of all.
 HELD_OUT = 1000
-DTYPES = ("float32", "float16", "int8", "uint8")
 
 
 @dataclass
@@ -77,7 +76,7 @@ def open_workload(
     """
     file, named = split_path(base)
     whole = file.suffix.lower() in HDF5 and named is None
-    rows = _packed(read_vectors(base))[:limit]
+    rows = read_rows(base, "train", limit, dtype)
     if queries is None and not whole:
         if truth is not None:
             raise _core.InvalidArgumentError(
@@ -87,13 +86,7 @@ def open_workload(
         queries = base
     else:
         queries = queries or f"{base}:test"
-        asked = _packed(read_vectors(queries, dataset="test"))[:query_limit]
-    if dtype is not None:
-        if dtype not in DTYPES:
-            raise _core.InvalidArgumentError(
-                f"--dtype must be one of {', '.join(DTYPES)}, not '{dtype}'"
-            )
-        rows, asked = rows.astype(dtype), asked.astype(dtype)
+        asked = read_rows(queries, "test", query_limit, dtype)
     if rows.shape[1] != asked.shape[1]:
         raise _core.DimensionError(
             f"{queries} has {asked.shape[1]} columns, expected {rows.shape[1]} as {base} has"
@@ -142,10 +135,6 @@ def _held_out(base: str, rows: NDArray[Any], count: int) -> tuple[NDArray[Any], 
     count = max(1, min(count, len(rows) // 10))
     chosen = np.arange(count) * len(rows) // count
     return np.delete(rows, chosen, axis=0), np.ascontiguousarray(rows[chosen])
-
-
-def _packed(rows: NDArray[Any]) -> NDArray[Any]:
-    return np.packbits(rows, axis=1) if rows.dtype == np.bool_ else rows
 
 
 def _checksum(*arrays: NDArray[Any]) -> str:
