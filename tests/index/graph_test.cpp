@@ -112,7 +112,7 @@ typename I::build_params params_of(bool packed) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("a graph finds nearly all neighbours at moderate ef, plain and packed", "", Hnsw<Space32>, Vamana<Space32>) {
+TEMPLATE_TEST_CASE("a graph finds nearly all neighbours at moderate ef, plain and packed", "[quality]", Hnsw<Space32>, Vamana<Space32>) {
     const auto base = clustered(4000, 24, 40, 1);
     const auto queries = clustered(100, 24, 40, 1, 0.3f, 1.0f, 2);
     const Flat<Space32> exact(borrow<Space32>(base));
@@ -169,7 +169,7 @@ TEMPLATE_TEST_CASE("clusters far apart, in the order of the rows, are connected"
     for (std::size_t i = 0; i < later.rows(); i += 10) REQUIRE(search(index, later.row(i), 1, 32)[0].distance == 0);
 }
 
-TEMPLATE_TEST_CASE("inner products over widely spread norms", "", Hnsw<SpaceDot>, Vamana<SpaceDot>) {
+TEMPLATE_TEST_CASE("inner products over widely spread norms", "[quality]", Hnsw<SpaceDot>, Vamana<SpaceDot>) {
     using S = SpaceDot;
     auto base = clustered(3000, 16, 30, 5, 0.5f);
     const Random random(6);
@@ -186,7 +186,7 @@ TEMPLATE_TEST_CASE("inner products over widely spread norms", "", Hnsw<SpaceDot>
     }
 }
 
-TEMPLATE_TEST_CASE("recall survives churn: every row replaced twice in random order", "", Hnsw<Space32>, Vamana<Space32>) {
+TEMPLATE_TEST_CASE("recall survives churn: every row replaced twice in random order", "[quality]", Hnsw<Space32>, Vamana<Space32>) {
     const std::size_t n = 2500;
     const auto first = clustered(n, 16, 30, 11);
     const auto later = clustered(2 * n, 16, 30, 11, 0.3f, 1.0f, 3);
@@ -372,7 +372,7 @@ TEST_CASE("packed neighbourhoods are refused where there are no codes, or no who
     check_error(ErrorCode::invalid_argument, {"multiple of 32", "40"}, [&] { Vamana<Space32>::build(borrow<Space32>(base), vamana); });
 }
 
-TEST_CASE("the number of rows scored grows far slower than the number of rows") {
+TEST_CASE("the number of rows scored grows far slower than the number of rows", "[quality]") {
     std::vector<double> scored;
     for (const std::size_t n : {1000, 4000, 16000}) {
         const auto base = clustered(n, 8, 50, 61);

@@ -37,7 +37,7 @@ void for_some_spaces(Check check) {
 
 }  // namespace
 
-TEST_CASE("a graph of centroids finds nearly the lists that the exact ranking gives", "[ivf]") {
+TEST_CASE("a graph of centroids finds nearly the lists that the exact ranking gives", "[ivf][quality]") {
     for_some_spaces([]<class S>(S*) {
         INFO(S::type_label());
         using Q = typename S::query_type;

@@ -56,7 +56,7 @@ I build(const Vectors& rows, std::uint32_t bits, bool exact_links) {
 
 }  // namespace
 
-TEST_CASE("rabitq: graphs over codes find the nearest, by any metric", "[index][rabitq]") {
+TEST_CASE("rabitq: graphs over codes find the nearest, by any metric", "[index][rabitq][quality]") {
     const auto rows = Vectors::normal(ElementType::f32, 1500, dim, 2);
     for (const bool exact : {false, true}) {
         CAPTURE(exact);

@@ -182,7 +182,7 @@ TEST_CASE("every element type trains as its values do", "[kmeans]") {
     }
 }
 
-TEST_CASE("two levels are about as good as one", "[kmeans]") {
+TEST_CASE("two levels are about as good as one", "[kmeans][quality]") {
     const Values values = fixture();
     for (const std::uint32_t k : {64u, 400u}) {
         auto params = with(k, 12);

@@ -144,7 +144,7 @@ TEST_CASE("pq: codes are the nearest centroids, tables their distances", "[pq]")
     }
 }
 
-TEST_CASE("pq: training loses what Gaussian data must lose, not more", "[pq]") {
+TEST_CASE("pq: training loses what Gaussian data must lose, not more", "[pq][quality]") {
     // A rate of R bits a dimension cannot lose less than 2^-2R of the variance (Shannon), and vectors lose less than the best quantiser of numbers one by
     // one does (Max 1960, "Quantizing for minimum distortion", table I: 0.3634 for 1 bit, 0.1175 for 2).
     for (const auto& [m, bits, rate, one_by_one] : {std::tuple{4u, 8u, 2.0, 0.1175}, {4u, 4u, 1.0, 0.3634}, {8u, 4u, 2.0, 0.1175}}) {

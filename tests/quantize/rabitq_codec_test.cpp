@@ -158,7 +158,7 @@ TEST_CASE("rabitq: each bit halves the error", "[quantize][rabitq]") {
     }
 }
 
-TEST_CASE("rabitq: codes are nearly the best of all scales", "[quantize][rabitq]") {
+TEST_CASE("rabitq: codes are nearly the best of all scales", "[quantize][rabitq][quality]") {
     for (std::size_t bits = 1; bits <= 8; ++bits)
         for (const std::size_t dim : {1u, 3u, 32u, 100u, 256u, 600u}) {
             double lost = 0, least = 0;  // squares of what a direction loses

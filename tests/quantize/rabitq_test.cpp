@@ -270,7 +270,7 @@ TEST_CASE("kernels estimate packed codes as the formula does", "[rabitq]") {
         }
 }
 
-TEST_CASE("estimates have no bias, and the paper's error", "[rabitq]") {
+TEST_CASE("estimates have no bias, and the paper's error", "[rabitq][quality]") {
     // What is estimated is <x - c, q - c>, times -2 or -1. Its error, given <x_bar, o>, has the variance
     // r^2 |part of q - c across o|^2 (1 / <x_bar, o>^2 - 1) / (D - 1): the paper's theorem 3.2.
     constexpr std::size_t pairs = 10000;

@@ -37,7 +37,7 @@ TEST_CASE("codes of 4 bits: scorer(slot), gather, run and distance agree to the 
     for_each_space([]<class S>(Type<S>) { check_agreement<S>([](std::size_t d) { return (d + 1) / 2; }); });
 }
 
-TEST_CASE("codes of 4 bits: reported distances are near those of the rows", "[space][sq4]") {
+TEST_CASE("codes of 4 bits: reported distances are near those of the rows", "[space][sq4][quality]") {
     for_each_space([]<class S>(Type<S>) { check_distances<S>(); });
 }
 

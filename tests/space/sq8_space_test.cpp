@@ -36,7 +36,7 @@ TEST_CASE("codes: scorer(slot), gather, run and distance agree to the bit; a dec
     for_each_space([]<class S>(Type<S>) { check_agreement<S>([](std::size_t d) { return d; }); });
 }
 
-TEST_CASE("codes: reported distances are near those of the rows", "[space][sq8]") {
+TEST_CASE("codes: reported distances are near those of the rows", "[space][sq8][quality]") {
     for_each_space([]<class S>(Type<S>) { check_distances<S>(); });
 }
 
