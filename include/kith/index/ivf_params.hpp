@@ -16,8 +16,8 @@ struct IvfParams {
     std::uint32_t sample = 128;
     std::uint32_t graph_from = default_graph_from;
 
-    /// Where measuring all centroids has become millions of multiplications a query.
-    static constexpr std::uint32_t default_graph_from = 16384;
+    /// Where walking a graph has become faster than measuring all centroids, single queries and batches (docs/algorithms/ivf.md).
+    static constexpr std::uint32_t default_graph_from = 4096;
 
     static constexpr auto fields() {
         return std::tuple{
