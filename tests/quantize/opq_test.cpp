@@ -141,6 +141,28 @@ TEST_CASE("opq: no round makes the error worse, and rows lose less", "[opq]") {
         }
 }
 
+TEST_CASE("opq: rows that are best cut as they are stay so", "[opq]") {
+    // Each subspace has as many places as codes, spread alike: without a rotation nothing is lost, and principal components mix all of them.
+    const Random random(21);
+    const std::size_t n = 4000, dim = 8, m = 4;
+    std::vector<float> rows(n * dim);
+    for (std::size_t i = 0; i < n; ++i)
+        for (std::size_t j = 0; j < m; ++j) {
+            const std::uint64_t place = random.below(i * m + j, 16);
+            for (std::size_t d = 0; d < dim / m; ++d) rows[i * dim + j * (dim / m) + d] = static_cast<float>(random.normal(1'000'000 + (j * 16 + place) * 2 + d));
+        }
+    const auto params = shape(m, 4);
+    const auto [rotation, report] = train_opq(view_of(rows, dim), params, 5);
+    CHECK(report.errors.front() == report.unrotated_error);
+    const auto turned = rotated(rotation, rows);
+    const double plain = PqCodec::train(view_of(rows, dim), params, 5).codec.mean_squared_error(view_of(rows, dim));
+    CHECK(PqCodec::train(view_of(turned, dim), params, 5).codec.mean_squared_error(view_of(turned, dim)) <= plain + 1e-3);
+
+    const auto spread = correlated(4000, dim, 0.5, true, 6);  // where directions differ, the components are the start
+    const auto other = train_opq(view_of(spread, dim), params, 5).report;
+    CHECK(other.errors.front() < 0.9 * other.unrotated_error);
+}
+
 TEST_CASE("opq: rounds improve on the principal components where the data is not Gaussian", "[opq]") {
     // Four independent pairs, each on a circle: no two of their eight directions have different variances, so the components are arbitrary.
     const Random random(8);

@@ -5,7 +5,8 @@
 //     minimise  sum over x of |R x - c(R x)|^2        over R with R'R = I and the codebooks
 //
 // First the parametric solution (section 3.2): the principal components, dealt out to the subspaces so that products of variances are balanced:
-// the component with the largest variance left goes to the subspace with the smallest product that has room. Then the non-parametric one (section 3.1)
+// the component with the largest variance left goes to the subspace with the smallest product that has room. Where codes without any rotation lose
+// less, as of descriptors whose sub-vectors are cells of a grid, the identity is the start in its place. Then the non-parametric one (section 3.1)
 // alternates
 //
 //     encode all Rx; every centroid to the mean of its sub-vectors; R to the rotation that brings rows nearest to what their codes stand for
@@ -106,7 +107,8 @@ private:
 
 struct OpqReport {
     std::size_t training_rows = 0;
-    std::vector<double> errors;  // mean squared error of the training rows: before each round, and at the end
+    double unrotated_error = 0;  // mean squared error of the training rows by codebooks of few steps, without a rotation
+    std::vector<double> errors;  // the same with it: before each round, and at the end
 };
 
 struct TrainedOpq {

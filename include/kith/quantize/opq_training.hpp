@@ -195,14 +195,29 @@ TrainedOpq train_opq(MatrixView<const T> rows, const PqParams& params, std::uint
     report.training_rows = rows.rows();
     if (rows.rows() == 0) return {OpqRotation(dim), std::move(report)};
     progress.report("rotate", 0, params.opq_iterations);
-    OpqRotation rotation = detail::principal_rotation(rows, params.m, executor);
     AlignedBuffer<float> rotated(rows.rows() * dim);
-    rotation.apply_rows(rows, rotated.data(), executor);
+    detail::OpqRound<T> round(rows, params.m, params.bits);
     PqParams first = params;
     first.iterations = std::min<std::uint32_t>(params.iterations, 4);
-    PqCodec codec = PqCodec::train_on({rotated.data(), rows.rows(), dim}, first, seed, executor, {}).codec;
-    detail::OpqRound<T> round(rows, params.m, params.bits);
+    const auto codebooks = [&](const OpqRotation& rotation) {
+        rotation.apply_rows(rows, rotated.data(), executor);
+        return PqCodec::train_on({rotated.data(), rows.rows(), dim}, first, seed, executor, {}).codec;
+    };
+    OpqRotation rotation(dim);
+    PqCodec codec = codebooks(rotation);
     report.errors.push_back(round.encode(codec, rotated.data(), executor));
+    report.unrotated_error = report.errors.front();
+    OpqRotation principal = detail::principal_rotation(rows, params.m, executor);
+    PqCodec of_principal = codebooks(principal);
+    const double error = round.encode(of_principal, rotated.data(), executor);
+    if (error < report.errors.front()) {
+        rotation = std::move(principal);
+        codec = std::move(of_principal);
+        report.errors.front() = error;
+    } else {
+        rotation.apply_rows(rows, rotated.data(), executor);
+        round.encode(codec, rotated.data(), executor);
+    }
     for (std::uint32_t i = 0; i < params.opq_iterations; ++i) {
         progress.report("rotate", i, params.opq_iterations);
         auto better = round.improve(codec, rotation, executor);
