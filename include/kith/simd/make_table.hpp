@@ -10,6 +10,7 @@
 #include "kith/simd/byte_tables.hpp"
 #include "kith/simd/finite.hpp"
 #include "kith/simd/float_kernels.hpp"
+#include "kith/simd/hadamard.hpp"
 #include "kith/simd/integer_kernels.hpp"
 #include "kith/simd/nearest_kernels.hpp"
 #include "kith/simd/nibble_kernels.hpp"
@@ -68,6 +69,8 @@ constexpr KernelTable make_table() noexcept {
 
     t.merge_i32 = &PoolMerge<Arch, std::int32_t>::merge;
     t.merge_f32 = &PoolMerge<Arch, float>::merge;
+
+    t.hadamard_f32 = &Hadamard<Arch>::turn;
 
     t.widen_f16 = &Widen<Arch, Half>::widen;
     t.widen_bf16 = &Widen<Arch, BFloat16>::widen;

@@ -331,6 +331,9 @@ struct KernelTable {
     void (*widen_i8)(const std::int8_t* from, std::size_t n, float* to) noexcept = nullptr;
     void (*widen_u8)(const std::uint8_t* from, std::size_t n, float* to) noexcept = nullptr;
 
+    /// A round of a fast rotation, x = H (factors * x): simd/hadamard.hpp. n is a power of two, at least 16. The same bits on all instruction sets.
+    void (*hadamard_f32)(const float* factors, float* x, std::size_t n) noexcept = nullptr;
+
     /// Index of the first element that is NaN or infinite, or n. Reads at memory speed.
     std::size_t (*first_not_finite_f32)(const float* x, std::size_t n) noexcept = nullptr;
     std::size_t (*first_not_finite_f16)(const Half* x, std::size_t n) noexcept = nullptr;
