@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-LAYERS = ["core", "simd", "metric", "storage", "quantize", "space", "filter", "graph", "partition", "index", "persist", "shard", "any"]
+LAYERS = ["core", "simd", "metric", "storage", "quantize", "space", "filter", "graph", "partition", "hash", "index", "persist", "shard", "any"]
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 SIMD_HEADER = re.compile(r"^(xsimd/|arm_neon\.h$|arm_sve\.h$|cpuid\.h$|[a-z0-9]*intrin\.h$)")
