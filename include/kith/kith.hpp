@@ -21,6 +21,7 @@
 #include "kith/index/hnsw.hpp"
 #include "kith/index/ivf.hpp"
 #include "kith/index/ivf_pq.hpp"
+#include "kith/index/lsh.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/index/refine.hpp"
 #include "kith/index/keyed.hpp"

@@ -48,6 +48,19 @@ inline std::vector<Kind> kinds() {
     ParamMap every_list_refined = every_list;
     every_list_refined.emplace_back("refine", 1000.0);
     const auto f16 = [](std::string_view metric, ElementType type) { return type == ElementType::f16 && (metric == "l2" || metric == "cosine"); };
+    const auto hashed = [](std::string_view metric, ElementType type) {
+        switch (type) {
+            case ElementType::f32: return metric != "euclidean";
+            case ElementType::f16: return metric == "l2" || metric == "cosine";
+            case ElementType::i8: return metric == "cosine";
+            case ElementType::u8: return metric == "l2";
+            case ElementType::b1: return true;
+            default: return false;
+        }
+    };
+    const ParamMap every_bucket{{"probes", std::int64_t{1} << 30}};
+    ParamMap every_bucket_refined = every_bucket;
+    every_bucket_refined.emplace_back("refine", 1000.0);
     return {{"flat", {}},
             {"hnsw(m=6,ef_construction=40)", all},
             {"vamana(r=16,l=40)", all},
@@ -64,7 +77,9 @@ inline std::vector<Kind> kinds() {
             {"ivf_pq(nlist=5,m=2), refine f32", every_list_refined, false, f32, 2, 5 * 31},
             {"flat over rabitq(bits=8), refine f32", {{"refine", 1000.0}}, true, f32},
             {"hnsw(m=6,ef_construction=40,exact_links=true) over rabitq, refine f32", refined, true, f32},
-            {"ivf(nlist=7) over rabitq(bits=1), refine f32", every_list_refined, false, f32}};
+            {"ivf(nlist=7) over rabitq(bits=1), refine f32", every_list_refined, false, f32},
+            {"lsh(tables=3,bits=5)", every_bucket, true, hashed},
+            {"lsh(tables=2,bits=4) over sq8, refine f32", every_bucket_refined, true, f32}};
 }
 
 struct Combination {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The contract of every index over every space: results against brute force, filters, ranges, changes, files, threads.
+#include <cmath>
+
 #include "conformance/conformance.hpp"
+#include "kith/any/near_duplicates.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/temp_dir.hpp"
@@ -169,6 +172,40 @@ TEST_CASE("range search finds all rows within the radius, and those that a resul
         const double nothing = is_similarity(c.metric) ? 1e9 : -1;
         REQUIRE(index.range_search(queries.view(), nothing, c.kind.exhaustive, {}, inline_executor(), *context).ids.empty());
     }
+}
+
+TEST_CASE("near duplicates are the pairs within the threshold, each once, and the groups that they make") {
+    const std::size_t n = 300;
+    const Random random(3);
+    const auto base = Vectors::fill(ElementType::u8, n, 6, [&](std::size_t i) { return static_cast<double>(random.below(i % 6 + 6 * (i / 6 % 100), 200) + (i / 600) * (i % 6 == 0 ? 1 : 0)); });
+    std::vector<Id> ids(n);
+    for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<Id>(1000 - 2 * i);  // rows i, i + 100 and i + 200 differ by 1 each in the first element
+    for (const char* spec : {"flat", "lsh(tables=6,bits=6)"}) {
+        INFO(spec);
+        BuildOptions options;
+        options.ids = ids;
+        const auto index = AnyIndex::build(spec, base.view(), options);
+        std::size_t expected = 0;
+        for (std::size_t i = 0; i < n; ++i)
+            for (std::size_t j = 0; j < i; ++j) {
+                double distance = 0;
+                for (std::size_t d = 0; d < 6; ++d) distance += std::pow(base.value(i, d) - base.value(j, d), 2);
+                expected += distance <= 1 ? 1 : 0;
+            }
+        const auto found = near_duplicates(index, 1.0);
+        CHECK(expected == 200);
+        CHECK(found.pairs.size() == expected);
+        for (const auto& pair : found.pairs) {
+            CHECK(pair.second - pair.first == 200);
+            CHECK(pair.distance == 1.0f);
+        }
+        CHECK(std::is_sorted(found.pairs.begin(), found.pairs.end(), [](const auto& a, const auto& b) { return std::pair(a.first, a.second) < std::pair(b.first, b.second); }));
+        const auto groups = duplicate_groups(found.pairs);
+        REQUIRE(groups.size() == 100);
+        for (const auto& group : groups) CHECK(group == std::vector<Id>{group[0], group[0] + 200, group[0] + 400});
+        CHECK(near_duplicates(index, -1.0).pairs.empty());
+    }
+    CHECK(duplicate_groups({}).empty());
 }
 
 TEST_CASE("adding, replacing, removing and compacting agree with a dictionary") {

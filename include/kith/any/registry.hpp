@@ -3,7 +3,7 @@
 // The registry: the closed list of what AnyIndex can be, as types. Kinds and spaces are looked up by walking the list, so a name and the type it
 // stands for cannot drift apart, and messages list what there really is.
 //
-// To add an index: add its template to `Structures` and to KITH_MODELS, or, if it is not to be had over all spaces, say in `offered` over which. To add a metric or
+// To add an index: add its template to `Structures` and to KITH_MODELS (any/model_lists.hpp), or, if it is not to be had over all spaces, say in `offered` over which. To add a metric or
 // element type: add a space to `Spaces`. Over the codecs of `CodecSpaces` a structure exists twice: over codes alone, and refined with the exact rows.
 //
 // Compiling every pair takes a while. Header-only users pay it once in the file that includes this header; who links kith::any gets
@@ -19,10 +19,12 @@
 
 #include "kith/any/any_index.hpp"
 #include "kith/any/model.hpp"
+#include "kith/any/model_lists.hpp"
 #include "kith/index/flat.hpp"
 #include "kith/index/hnsw.hpp"
 #include "kith/index/ivf.hpp"
 #include "kith/index/ivf_pq.hpp"
+#include "kith/index/lsh.hpp"
 #include "kith/index/refine.hpp"
 #include "kith/index/vamana.hpp"
 #include "kith/space/pq_space.hpp"
@@ -93,7 +95,7 @@ struct Structure {
     using over = I<S>;
 };
 
-using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>, Structure<Ivf>, Structure<IvfPqOver>>;
+using Structures = TypeList<Structure<Flat>, Structure<Hnsw>, Structure<Vamana>, Structure<Ivf>, Structure<IvfPqOver>, Structure<Lsh>>;
 
 /// What IVF is to be had over: compiling all that it could be over takes longer than it is worth. So it is with IVF-PQ, by the rows that it takes.
 using IvfRows = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
@@ -104,6 +106,11 @@ using IvfPqRows = TypeList<DenseSpace<L2, float>>;
 #else
 using IvfPqRows = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>>;
 #endif
+
+/// What LSH is to be had over, for the same reason.
+using LshSpaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L1, float>, DenseSpace<L2, Half>, DenseSpace<Cosine, Half>,
+                           DenseSpace<Cosine, std::int8_t>, DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>, DenseSpace<Jaccard, Bits8>, Sq8Space<L2, float>,
+                           Sq8Space<InnerProduct, float>, Sq8Space<Cosine, float>>;
 
 template <class List, class T>
 inline constexpr bool contains = false;
@@ -119,6 +126,8 @@ template <class S>
 inline constexpr bool offered<Structure<Vamana>, S> = !contains<SmallCodecSpaces, S>;
 template <class S>
 inline constexpr bool offered<Structure<IvfPqOver>, S> = contains<IvfPqRows, S>;
+template <class S>
+inline constexpr bool offered<Structure<Lsh>, S> = contains<LshSpaces, S>;
 
 template <class I>
 struct Plain { using type = I; };
@@ -197,110 +206,6 @@ std::unique_ptr<AnyModel> load_model(const SectionReader& reader) {
     return std::make_unique<IndexModel<I>>(Keyed<I>::load(reader));
 }
 
-/// Instantiates one index type, or only declares it (PREFIX extern).
-#define KITH_MODEL(PREFIX, ...)                                                                                                     \
-    PREFIX template std::unique_ptr<AnyModel> build_model<__VA_ARGS__>(AnyMatrix, const Spec&, const BuildOptions&, Executor&); \
-    PREFIX template std::unique_ptr<AnyModel> load_model<__VA_ARGS__>(const SectionReader&);
-/// Every structure over one space.
-#define KITH_MODELS(PREFIX, ...)              \
-    KITH_MODEL(PREFIX, Flat<__VA_ARGS__>)     \
-    KITH_MODEL(PREFIX, Hnsw<__VA_ARGS__>)     \
-    KITH_MODEL(PREFIX, Vamana<__VA_ARGS__>)
-#define KITH_REFINED_MODELS(PREFIX, I, ...) \
-    KITH_MODEL(PREFIX, I<__VA_ARGS__>)      \
-    KITH_MODEL(PREFIX, Refine<I<__VA_ARGS__>>)
-#define KITH_DENSE_MODELS(PREFIX, T)                  \
-    KITH_MODELS(PREFIX, DenseSpace<L2, T>)            \
-    KITH_MODELS(PREFIX, DenseSpace<Euclidean, T>)     \
-    KITH_MODELS(PREFIX, DenseSpace<InnerProduct, T>)  \
-    KITH_MODELS(PREFIX, DenseSpace<Cosine, T>)        \
-    KITH_MODELS(PREFIX, DenseSpace<L1, T>)
-#define KITH_CODEC_MODELS(PREFIX, ...)                \
-    KITH_MODELS(PREFIX, __VA_ARGS__)                  \
-    KITH_MODEL(PREFIX, Refine<Flat<__VA_ARGS__>>)     \
-    KITH_MODEL(PREFIX, Refine<Hnsw<__VA_ARGS__>>)     \
-    KITH_MODEL(PREFIX, Refine<Vamana<__VA_ARGS__>>)
-
-#define KITH_PQ_SPACE_MODELS(PREFIX, ...)          \
-    KITH_REFINED_MODELS(PREFIX, Flat, __VA_ARGS__) \
-    KITH_REFINED_MODELS(PREFIX, Hnsw, __VA_ARGS__)
-#define KITH_SMALL_CODEC_MODELS(PREFIX, ...)       \
-    KITH_PQ_SPACE_MODELS(PREFIX, __VA_ARGS__)      \
-    KITH_REFINED_MODELS(PREFIX, Ivf, __VA_ARGS__)
-#define KITH_IVF_PQ_MODEL(PREFIX, M)         \
-    KITH_MODEL(PREFIX, IvfPq<M, float>)      \
-    KITH_MODEL(PREFIX, Refine<IvfPq<M, float>>)
-
-/// What each file of any/models compiles.
-#if defined(KITH_FEW_SPACES)
-#define KITH_F32_MODELS(PREFIX)                          \
-    KITH_MODELS(PREFIX, DenseSpace<L2, float>)           \
-    KITH_MODELS(PREFIX, DenseSpace<InnerProduct, float>) \
-    KITH_MODELS(PREFIX, DenseSpace<Cosine, float>)
-#define KITH_F16_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<L2, Half>)
-#define KITH_BF16_MODELS(PREFIX)
-#define KITH_I8_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Cosine, std::int8_t>)
-#define KITH_U8_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<L2, std::uint8_t>)
-#define KITH_B1_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)
-#define KITH_SQ8_F32_MODELS(PREFIX) KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, float>)
-#define KITH_SQ8_F16_MODELS(PREFIX)
-#define KITH_IVF_MODELS(PREFIX)                                \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, float>>)             \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<InnerProduct, float>>)   \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, float>>)         \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, Half>>)              \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, std::uint8_t>>)      \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
-#define KITH_IVF_SQ8_MODELS(PREFIX) KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)
-#define KITH_PQ_MODELS(PREFIX) KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)
-#define KITH_SQ4_MODELS(PREFIX) KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<L2, float>)
-#define KITH_RABITQ_MODELS(PREFIX) KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<L2, float>)
-#define KITH_IVF_PQ_MODELS(PREFIX) KITH_IVF_PQ_MODEL(PREFIX, L2)
-#else
-#define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)
-#define KITH_F16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, Half)
-#define KITH_BF16_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, BFloat16)
-#define KITH_I8_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, std::int8_t)
-#define KITH_U8_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, std::uint8_t)
-#define KITH_B1_MODELS(PREFIX)                        \
-    KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)   \
-    KITH_MODELS(PREFIX, DenseSpace<Jaccard, Bits8>)
-#define KITH_SQ8_MODELS(PREFIX, T)                       \
-    KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, T>)           \
-    KITH_CODEC_MODELS(PREFIX, Sq8Space<InnerProduct, T>) \
-    KITH_CODEC_MODELS(PREFIX, Sq8Space<Cosine, T>)
-#define KITH_SQ8_F32_MODELS(PREFIX) KITH_SQ8_MODELS(PREFIX, float)
-#define KITH_SQ8_F16_MODELS(PREFIX) KITH_SQ8_MODELS(PREFIX, Half)
-#define KITH_IVF_MODELS(PREFIX)                                \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, float>>)             \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<InnerProduct, float>>)   \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, float>>)         \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, Half>>)              \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, Half>>)          \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, std::uint8_t>>)      \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
-#define KITH_IVF_SQ8_MODELS(PREFIX)                                   \
-    KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)             \
-    KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<InnerProduct, float>)   \
-    KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<Cosine, float>)
-#define KITH_PQ_MODELS(PREFIX)                                   \
-    KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)             \
-    KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<InnerProduct, float>)   \
-    KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<Cosine, float>)
-#define KITH_SQ4_MODELS(PREFIX)                                     \
-    KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<L2, float>)            \
-    KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<InnerProduct, float>)  \
-    KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<Cosine, float>)
-#define KITH_RABITQ_MODELS(PREFIX)                                     \
-    KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<L2, float>)            \
-    KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<InnerProduct, float>)  \
-    KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<Cosine, float>)
-#define KITH_IVF_PQ_MODELS(PREFIX)          \
-    KITH_IVF_PQ_MODEL(PREFIX, L2)           \
-    KITH_IVF_PQ_MODEL(PREFIX, InnerProduct) \
-    KITH_IVF_PQ_MODEL(PREFIX, Cosine)
-#endif
-
 #if defined(KITH_COMPILED_MODELS)
 KITH_F32_MODELS(extern)
 KITH_F16_MODELS(extern)
@@ -316,6 +221,7 @@ KITH_PQ_MODELS(extern)
 KITH_SQ4_MODELS(extern)
 KITH_RABITQ_MODELS(extern)
 KITH_IVF_PQ_MODELS(extern)
+KITH_LSH_MODELS(extern)
 #endif
 
 /// Calls visit(Type<I>{}) for the index type of this kind over these rows (rows_label); false where there is none.

@@ -94,6 +94,13 @@ public:
         }
     }
 
+    /// A slot that the filter allows.
+    void take(std::size_t slot) {
+        if (vacant_.test(slot)) return;
+        buffers_.slots[waiting_++] = static_cast<Slot>(slot);
+        if (waiting_ == buffers_.slots.size()) score_waiting();
+    }
+
     std::size_t finish() {
         if (waiting_ != 0) score_waiting();
         return offered_;
@@ -132,12 +139,6 @@ private:
                             ++offered_;
                         });
         scored(count);
-    }
-
-    void take(std::size_t slot) {
-        if (vacant_.test(slot)) return;
-        buffers_.slots[waiting_++] = static_cast<Slot>(slot);
-        if (waiting_ == buffers_.slots.size()) score_waiting();
     }
 
     void score_waiting() {
