@@ -16,6 +16,7 @@
 #include "kmeans.hpp"
 #include "runtime.hpp"
 #include "search.hpp"
+#include "sets.hpp"
 
 namespace kith::python {
 namespace {
@@ -170,30 +171,14 @@ void remove(IndexObject& self, py::object ids, py::object threads, py::object pr
     ++self.version;
 }
 
-void compact(IndexObject& self, py::object threads, py::object progress) {
+/// compact, clear and rebalance.
+template <void (AnyIndex::*change)(Executor&, const Progress&)>
+void changed(IndexObject& self, py::object threads, py::object progress) {
     ThreadLease pool(thread_count(threads.ptr()));
     Watch watch(std::move(progress));
     WatchedExecutor executor(pool.executor(), watch);
     const WriteLock lock(self);
-    watch.run([&] { self.index.compact(executor, watch.progress()); });
-    ++self.version;
-}
-
-void clear(IndexObject& self, py::object threads, py::object progress) {
-    ThreadLease pool(thread_count(threads.ptr()));
-    Watch watch(std::move(progress));
-    WatchedExecutor executor(pool.executor(), watch);
-    const WriteLock lock(self);
-    watch.run([&] { self.index.clear(executor, watch.progress()); });
-    ++self.version;
-}
-
-void rebalance(IndexObject& self, py::object threads, py::object progress) {
-    ThreadLease pool(thread_count(threads.ptr()));
-    Watch watch(std::move(progress));
-    WatchedExecutor executor(pool.executor(), watch);
-    const WriteLock lock(self);
-    watch.run([&] { self.index.rebalance(executor, watch.progress()); });
+    watch.run([&] { (self.index.*change)(executor, watch.progress()); });
     ++self.version;
 }
 
@@ -264,12 +249,12 @@ py::class_<IndexObject> bind_index(py::module_& module) {
         .def("remove", remove, "ids"_a, "threads"_a = 1, "progress"_a = py::none(),
              "Removes rows by id (one or an array). An unknown id is NotFoundError; then nothing "
              "is removed.")
-        .def("compact", compact, "threads"_a = 1, "progress"_a = py::none(),
+        .def("compact", changed<&AnyIndex::compact>, "threads"_a = 1, "progress"_a = py::none(),
              "Gives back what removed rows still occupy. Ids and results stay as they are.")
-        .def("clear", clear, "threads"_a = 1, "progress"_a = py::none(),
+        .def("clear", changed<&AnyIndex::clear>, "threads"_a = 1, "progress"_a = py::none(),
              "Every row goes; what was learnt from them stays: codebooks, centroids, lists. Ids "
              "start at 0 again.")
-        .def("rebalance", rebalance, "threads"_a = 1, "progress"_a = py::none(),
+        .def("rebalance", changed<&AnyIndex::rebalance>, "threads"_a = 1, "progress"_a = py::none(),
              "Puts the structure right for the rows of today: an ivf splits lists that grew too "
              "large and dissolves those that shrank to next to nothing. Ids stay as they are.")
         .def("row", row, "id"_a, "A copy of the vector with this id, as the index stores it.")
@@ -329,6 +314,7 @@ PYBIND11_MODULE(_core, module) {
     const auto index = bind_index(module);
     bind_search(module, index);
     bind_kmeans(module);
+    bind_sets(module);
     module.def("build", build, "spec"_a, "base"_a, "metric"_a, "threads"_a, "seed"_a, "ids"_a,
                "copy"_a, "not_finite"_a, "progress"_a);
     module.def("load", load, "path"_a, "mmap"_a, "verify"_a, "progress"_a);

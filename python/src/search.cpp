@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "arrays.hpp"
+#include "kith/any/near_duplicates.hpp"
 #include "runtime.hpp"
 
 namespace kith::python {
@@ -313,6 +314,33 @@ py::object range_search(IndexObject& object, py::object queries, py::object limi
                              copied<float>(found.distances, numpy_float32), py::cast(found.stats));
 }
 
+py::object find_duplicates(IndexObject& object, py::object limit, py::object threads,
+                           py::object progress, const py::kwargs& params) {
+    const double threshold = number(limit, "threshold");
+    const ParamMap map = param_map(params);
+    const ReadLock lock(object);
+    Watch watch(std::move(progress));
+    ThreadLease pool(thread_count(threads.ptr()));
+    WatchedExecutor executor(pool.executor(), watch);
+    NearDuplicates found;
+    std::vector<std::vector<Id>> groups;
+    watch.run([&] {
+        found = near_duplicates(object.index, threshold, map, executor, watch.progress());
+        groups = duplicate_groups(found.pairs);
+    });
+    py::object pairs = new_array({found.pairs.size(), 2}, numpy_int64);
+    py::object distances = new_array({found.pairs.size()}, numpy_float32);
+    for (std::size_t i = 0; i < found.pairs.size(); ++i) {
+        static_cast<Id*>(array_data(pairs))[2 * i] = found.pairs[i].first;
+        static_cast<Id*>(array_data(pairs))[2 * i + 1] = found.pairs[i].second;
+        static_cast<float*>(array_data(distances))[i] = found.pairs[i].distance;
+    }
+    py::list lists;
+    for (const auto& group : groups) lists.append(copied<Id>(group, numpy_int64));
+    return py::module_::import("kith._results")
+        .attr("NearDuplicates")(pairs, distances, lists, py::cast(found.stats));
+}
+
 // --- iterate -------------------------------------------------------------------------------------
 
 /// What index.iterate() returns: a few neighbours at a time from the cursor, one at a time to
@@ -433,6 +461,12 @@ void bind_search(py::module_& module, py::handle index_class) {
                          "queries"_a, "radius"_a, "threads"_a = 1, "filter"_a = py::none(),
                          "All rows within `radius` of each query, in the metric's own number "
                          "(similarities: at least radius), nearest first.");
+    index_class.attr("near_duplicates") =
+        py::cpp_function(find_duplicates, py::name("near_duplicates"), py::is_method(index_class),
+                         "threshold"_a, "threads"_a = 1, "progress"_a = py::none(),
+                         "All pairs of rows within `threshold` of each other, in the metric's own "
+                         "number, and the groups they make. Every row is searched for: exact with "
+                         "flat, fast with lsh. params: those of its search.");
     py::class_<PyCursor>(module, "Cursor", "The iterator that Index.iterate returns.")
         .def("__iter__", [](py::object self) { return self; })
         .def("__next__", &PyCursor::next);

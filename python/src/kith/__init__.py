@@ -33,7 +33,8 @@ from ._core import (
     metrics,
 )
 from ._kmeans import KMeans, kmeans
-from ._results import RangeResult
+from ._results import NearDuplicates, RangeResult
+from ._sets import sketch_sets
 from .io import read_vectors, write_vectors
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Index",
     "InvalidArgumentError",
     "KMeans",
+    "NearDuplicates",
     "NotFiniteError",
     "NotFoundError",
     "OutOfMemoryError",
@@ -67,6 +69,7 @@ __all__ = [
     "load",
     "metrics",
     "read_vectors",
+    "sketch_sets",
     "train",
     "verify",
     "write_vectors",

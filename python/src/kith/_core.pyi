@@ -5,7 +5,7 @@ from typing import Any, Callable, Iterator, Literal, Optional, Sequence, Union, 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._results import RangeResult
+from ._results import NearDuplicates, RangeResult
 
 __version__: str
 
@@ -88,6 +88,13 @@ class Index:
         filter: Optional[_Filter] = None,
         **params: Any,
     ) -> RangeResult: ...
+    def near_duplicates(
+        self,
+        threshold: float,
+        threads: Optional[int] = 1,
+        progress: Optional[Callable[[str, int, int], Any]] = None,
+        **params: Any,
+    ) -> NearDuplicates: ...
     def iterate(
         self, query: ArrayLike, filter: Optional[_OneFilter] = None, **params: Any
     ) -> Cursor: ...
@@ -166,6 +173,9 @@ def load(
 ) -> Index: ...
 def from_bytes(data: Any) -> Index: ...
 def verify(path: Any, progress: Optional[Callable[[str, int, int], Any]]) -> None: ...
+def sketch_sets(
+    items: bytes, offsets: bytes, bits: int, seed: int, threads: Optional[int]
+) -> bytes: ...
 def kmeans(
     rows: Any,
     params: dict[str, Any],

@@ -59,3 +59,36 @@ class RangeResult:
 
     def __repr__(self) -> str:
         return f"RangeResult({len(self)} queries, {len(self.ids)} rows found)"
+
+
+class NearDuplicates:
+    """Pairs of rows that are near each other; len() is their number.
+
+    groups holds the ids that pairs connect, an int64 array each, rising. A group may be wider than
+    the threshold, as one row leads to the next.
+    """
+
+    __slots__ = {
+        "pairs": "int64 (m, 2): ids, the smaller one first, in order",
+        "distances": "float32 (m,)",
+        "groups": "list of int64 arrays",
+        "stats": "SearchStats of all searches",
+    }
+
+    def __init__(
+        self,
+        pairs: NDArray[np.int64],
+        distances: NDArray[np.float32],
+        groups: list[NDArray[np.int64]],
+        stats: SearchStats,
+    ) -> None:
+        self.pairs = pairs
+        self.distances = distances
+        self.groups = groups
+        self.stats = stats
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        return f"NearDuplicates({len(self)} pairs in {len(self.groups)} groups)"
