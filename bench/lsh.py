@@ -5,7 +5,7 @@
     pip install ./python
     python bench/lsh.py DIR [--metric l2|cosine] [--falconn BINARY] [--tables 20] [--bits 16] [--others flat,ivf,hnsw] [--streaming]
 
-DIR holds base.*, query.* and gt_dist.fbin (datasets/README.md). BINARY: bench/falconn.cpp, which says how to build it; FALCONN gets rows as its manual wants them, floats less their mean.
+DIR holds base.*, query.* and gt_dist.fbin (datasets/README.md). BINARY: bench/peers/falconn.cpp, which says how to build it; FALCONN gets rows as its manual wants them, floats less their mean.
 Prints recall@10 with ties counted, queries a second (one call a query, one thread; contenders in turn, the best of --repetitions), rows looked at for a query, seconds to build with
 --threads, and kith's rate over FALCONN's at equal recall, interpolated on the logarithm of the rate.
 """

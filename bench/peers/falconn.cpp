@@ -2,7 +2,7 @@
 //
 // FALCONN beside kith: what bench/lsh.py runs and compares with. Built against FALCONN's own sources, with the flags of its Makefile:
 //
-//     g++ -std=c++14 -DNDEBUG -O3 -march=native -I FALCONN/src/include -I FALCONN/external/eigen -I FALCONN/external/simple-serializer -I FALCONN/external/nlohmann bench/falconn.cpp -o falconn_bench -pthread
+//     g++ -std=c++14 -DNDEBUG -O3 -march=native -I FALCONN/src/include -I FALCONN/external/eigen -I FALCONN/external/simple-serializer -I FALCONN/external/nlohmann bench/peers/falconn.cpp -o falconn_bench -pthread
 //     ./falconn_bench BASE.f32 QUERY.f32 DIM TABLES BITS THREADS PROBES,PROBES,... OUT REPETITIONS
 //
 // BASE and QUERY are float32, row after row, prepared as FALCONN's manual wants them (centred, and of length 1 for cosine). Prints "build SECONDS", and for each number of
