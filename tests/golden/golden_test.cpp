@@ -106,6 +106,18 @@ AnyIndex build_ivf(Executor& executor = inline_executor()) {
     return index;
 }
 
+/// The same rows in buckets, from which three are gone and to which two came.
+AnyIndex build_lsh(Executor& executor = inline_executor()) {
+    const auto rows = Vectors::fill(ElementType::u8, nodes, 8, [](std::size_t i) {
+        return static_cast<double>(20 + 50 * (i / 8 % 5) + draw(i + 12000) % 16);
+    });
+    auto index = AnyIndex::build("lsh(tables=3,bits=5) over l2/u8", rows.view(), {.seed = 9}, executor);
+    index.remove(std::vector<Id>{30, 31, 24}, executor);
+    const auto more = Vectors::fill(ElementType::u8, 2, 8, [](std::size_t i) { return static_cast<double>(120 + i); });
+    index.add(more.view(), std::vector<Id>{70, 75}, NotFinite::reject, executor);
+    return index;
+}
+
 /// 60 rows of eight numbers, each one of two: no subspace has more kinds of sub-vectors than centroids, so that codes are exact on every machine.
 Vectors two_valued_rows() {
     return Vectors::fill(ElementType::f32, nodes, 8, [](std::size_t i) { return static_cast<double>(draw(i + 15000) % 2 * (2 + i % 8)); });
@@ -255,6 +267,18 @@ TEST_CASE("format 1.0: lists over u8 under l2, with ids, vacant slots and a run 
     loaded.rebalance();
     CHECK(loaded.slots() == 59);
     CHECK_NOTHROW(loaded.validate("rebalanced"));
+}
+
+TEST_CASE("format 1.0: buckets of three tables over u8 under l2, with vacant slots", "[golden]") {
+    const auto index = build_lsh();
+    const Expected expected{"lsh(tables=3,bits=5,hashes=0,family=auto,width=0,centre=true,target_recall=0) over l2/u8", 59, 62, {70, 37, 1, 26, 21, 6}, {92, 192, 16676, 17164, 17791, 17807}};
+    check_golden("lsh-l2-u8-v1.0.kith", index, std::vector<float>(8, 126), expected, {{"probes", std::int64_t{12}}});
+    ThreadPool pool(3);
+    CHECK(build_lsh(pool).to_bytes() == index.to_bytes());
+    auto loaded = AnyIndex::load(golden("lsh-l2-u8-v1.0.kith"));
+    CHECK(loaded.contains(75));
+    CHECK_FALSE(loaded.contains(30));
+    CHECK_NOTHROW(loaded.validate("loaded"));
 }
 
 TEST_CASE("format 1.0: codes of a product quantiser, 4 and 8 bits, under l2", "[golden]") {
