@@ -29,8 +29,6 @@ enum class BitFamily : std::uint8_t { bit_sampling, minhash };
 /// Tables x functions. Copyable; const members may be called from many threads.
 class BitHash {
 public:
-    static constexpr std::size_t max_functions = 64;
-
     struct Scratch {
         std::vector<std::array<std::uint64_t, 3>> first;  // of each function: the least numbers that set bits have in its order
     };

@@ -43,8 +43,6 @@ enum class VectorFamily : std::uint8_t { hyperplane, cross_polytope, gaussian, c
 /// Tables x functions. Copyable; const members may be called from many threads.
 class VectorHash {
 public:
-    static constexpr std::size_t max_functions = 64;
-
     /// What hashing one vector needs to remember.
     struct Scratch {
         std::vector<float> projections;
