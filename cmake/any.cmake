@@ -5,14 +5,12 @@ file(GLOB kith_model_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/incl
 add_library(kith_any STATIC ${kith_model_sources})
 add_library(kith::any ALIAS kith_any)
 set_target_properties(kith_any PROPERTIES POSITION_INDEPENDENT_CODE ON EXPORT_NAME any)
-target_compile_definitions(kith_any PUBLIC KITH_COMPILED_MODELS $<$<BOOL:${KITH_FEW_SPACES}>:KITH_FEW_SPACES>)
+target_compile_definitions(kith_any PUBLIC KITH_COMPILED_MODELS $<$<BOOL:${KITH_FEW_SPACES}>:KITH_FEW_SPACES>
+                                           $<$<STREQUAL:${KITH_FEW_SPACES},FEWEST>:KITH_FEWEST_SPACES>)
 target_link_libraries(kith_any PUBLIC kith::kernels)
 # Here, where it is a list of declarations: compiling it alone as one of the headers of `kith` would be compiling all of the above again.
 target_sources(kith_any PUBLIC FILE_SET HEADERS BASE_DIRS include FILES "${CMAKE_CURRENT_SOURCE_DIR}/include/kith/any/registry.hpp")
 set_target_properties(kith_any PROPERTIES VERIFY_INTERFACE_HEADER_SETS ${KITH_TOP_LEVEL})
-if(KITH_TOP_LEVEL AND CMAKE_BUILD_TYPE STREQUAL "None" AND NOT KITH_SANITIZE)
-    target_compile_options(kith_any PRIVATE -O2)  # as users get it: what the Python tests and the command line run
-endif()
 if(NOT KITH_TOP_LEVEL)
     set_target_properties(kith_any PROPERTIES EXCLUDE_FROM_ALL ON)
 endif()

@@ -44,6 +44,20 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
     list(APPEND KITH_ARCHS neon)
 endif()
 
+# Checked kernels that cannot be run here would be compiled for nothing, for minutes (masked loads are checked lane by lane); and those of
+# avx512 are in avx512_vnni once more.
+set(KITH_UNCHECKED_ARCHS)
+if(KITH_TOP_LEVEL AND KITH_SANITIZE AND EXISTS /proc/cpuinfo)
+    file(STRINGS /proc/cpuinfo kith_cpu_flags REGEX "^flags" LIMIT_COUNT 1)
+    if(kith_cpu_flags MATCHES "avx512_vpopcntdq")
+        list(APPEND KITH_UNCHECKED_ARCHS avx512)
+    elseif(kith_cpu_flags MATCHES "avx512vl")
+        list(APPEND KITH_UNCHECKED_ARCHS avx512_vnni)
+    else()
+        list(APPEND KITH_UNCHECKED_ARCHS avx512 avx512_vnni)
+    endif()
+endif()
+
 set(kith_kernel_sources)
 foreach(arch IN LISTS KITH_ARCHS)
     set(source "${KITH_KERNEL_DIR}/${arch}.cpp")
@@ -52,15 +66,23 @@ foreach(arch IN LISTS KITH_ARCHS)
     endif()
     list(APPEND kith_kernel_sources "${source}")
     string(TOUPPER "${arch}" upper)
+    set(unchecked)
+    if(arch IN_LIST KITH_UNCHECKED_ARCHS)
+        set(unchecked -fno-sanitize=all)
+    endif()
     set_source_files_properties("${source}" PROPERTIES
-        COMPILE_OPTIONS "${KITH_KERNEL_FLAGS};${KITH_${upper}_FLAGS}"
+        COMPILE_OPTIONS "${KITH_KERNEL_FLAGS};${KITH_${upper}_FLAGS};${unchecked}"
         SKIP_PRECOMPILE_HEADERS ON
         SKIP_UNITY_BUILD_INCLUSION ON)
 endforeach()
 
 # Code for no instruction set in particular that takes longer to compile than all that includes it.
 set(kith_slow_sources "${CMAKE_CURRENT_SOURCE_DIR}/include/kith/quantize/opq_training.cpp")
-set_source_files_properties(${kith_slow_sources} PROPERTIES COMPILE_OPTIONS -O2)
+set(kith_slow_flags -O2)
+if(KITH_TOP_LEVEL AND KITH_SANITIZE)
+    set(kith_slow_flags -fno-sanitize=all)  # nearly all of it is Eigen
+endif()
+set_source_files_properties(${kith_slow_sources} PROPERTIES COMPILE_OPTIONS "${kith_slow_flags}")
 
 if(kith_kernel_sources)
     add_library(kith_kernels STATIC ${kith_kernel_sources} ${kith_slow_sources})

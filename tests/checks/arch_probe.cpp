@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Proves that KITH_ARCH forces a kernel table: started with KITH_ARCH=<arch> and the argument <arch>, exits with 0 if that
-// table is the one in use, 77 if this machine cannot run it (and kith said so with an error), 1 otherwise.
+// table is the one in use, 77 if this machine cannot run it (and kith said so with an error), 1 otherwise. Without an argument
+// it prints the name of the table in use.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -10,6 +11,10 @@
 #include "kith/simd/kernels.hpp"
 
 int main(int argc, char** argv) {
+    if (argc == 1) {
+        std::printf("%s\n", kith::simd::kernels().name);
+        return 0;
+    }
     const char* forced = std::getenv("KITH_ARCH");
     if (argc != 2 || forced == nullptr || std::string_view(forced) != argv[1]) {
         std::fprintf(stderr, "usage: KITH_ARCH=<arch> %s <arch>\n", argv[0]);

@@ -282,6 +282,51 @@ TEST_CASE("lsh: the recall that was asked for is there on other queries, and the
     check(SpaceJaccard(Rows<Bits8>(1)), "minhash", 0.9);
 }
 
+TEST_CASE("lsh: tables and bits that nobody says are chosen for the recall, and again for more rows", "[lsh][quality]") {
+    const auto check = [](auto space, const char* family, double target) {
+        using S = decltype(space);
+        using T = typename S::element_type;
+        CAPTURE(S::type_label(), family, target);
+        const auto rows = clustered<T>(8000, 20, 1, 40), queries = clustered<T>(300, 20, 2, 40);
+        LshParams params;
+        params.family = family;
+        params.target_recall = static_cast<float>(target);
+        ThreadPool pool(2);
+        const Keyed<Lsh<S>> lsh(Lsh<S>::build(space_of<S>(rows), params, 3, pool)), alone(Lsh<S>::build(space_of<S>(rows), params, 3));
+        CHECK(alone.to_bytes() == lsh.to_bytes());
+        const Keyed<Flat<S>> flat(Flat<S>(space_of<S>(rows)));
+        const auto found = lsh.search(view_of<T>(queries), 10), exact = flat.search(view_of<T>(queries), 10);
+        CHECK(recall(found, exact, 10) >= target - 0.02);
+        CHECK(lsh.index().params().tables >= 8);
+        CHECK(lsh.index().params().bits == 0);
+        // What was chosen looks at fewer rows than what everybody gets would.
+        params.tables = 16;
+        params.bits = static_cast<std::uint32_t>(LshFunctions<S>::usual_bits(8000));
+        const Keyed<Lsh<S>> usual(Lsh<S>::build(space_of<S>(rows), params, 3));
+        CHECK(static_cast<double>(found.stats.distances) < 1.3 * static_cast<double>(usual.search(view_of<T>(queries), 10).stats.distances));
+        return lsh.index().params().tables;
+    };
+    const auto few = check(Space32(Rows<float>(1)), "cross_polytope", 0.5), many = check(Space32(Rows<float>(1)), "cross_polytope", 0.97);
+    CHECK(few <= many);
+    check(Space32(Rows<float>(1)), "hyperplane", 0.9);
+    check(SpaceHamming(Rows<Bits8>(1)), "bit_sampling", 0.9);
+    check(SpaceJaccard(Rows<Bits8>(1)), "minhash", 0.8);
+
+    using S = Space32;
+    const auto rows = clustered<float>(6000, 20, 1, 40), queries = clustered<float>(200, 20, 2, 40);
+    const auto view = view_of<float>(rows);
+    LshParams params;
+    params.target_recall = 0.9f;
+    Keyed<Lsh<S>> grown(Lsh<S>::build(S(Rows<float>::copy(view.slice(0, 40))), params, 3));
+    const auto bytes = grown.to_bytes();
+    grown = Keyed<Lsh<S>>::load(SectionReader(std::span(bytes)));  // which knows that tables were not said
+    grown.add(view.slice(40, 5960));
+    const Keyed<Lsh<S>> whole(Lsh<S>::build(space_of<S>(rows), params, 3));
+    CHECK(grown.index().params() == whole.index().params());
+    CHECK(grown.index().functions().shape() == whole.index().functions().shape());
+    CHECK(identical_results(grown.search(view_of<float>(queries), 10), whole.search(view_of<float>(queries), 10)));
+}
+
 TEST_CASE("lsh: a file gives back the index, whatever was chained or vacant when it was written", "[lsh]") {
     using S = Space32;
     const auto rows = clustered<float>(3000, 12, 1), queries = clustered<float>(30, 12, 2);
@@ -323,7 +368,7 @@ TEST_CASE("lsh: work that is stopped leaves what there was, in memory and in fil
     const auto stop_in = [](std::string phase) {
         return Progress([phase = std::move(phase)](std::string_view now, std::size_t, std::size_t) { return now != phase; });
     };
-    for (const char* phase : {"hash", "calibrate"})
+    for (const char* phase : {"hash", "calibrate", "truth", "choose"})
         for (const std::size_t before : {0, 300}) {  // 2000 rows are more than four times as many: functions are chosen again
             CAPTURE(phase, before);
             auto params = tables_of(4, 0);

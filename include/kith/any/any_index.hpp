@@ -29,6 +29,7 @@
 #include "kith/core/results.hpp"
 #include "kith/core/types.hpp"
 #include "kith/index/cursor.hpp"
+#include "kith/index/recall_curve.hpp"
 #include "kith/space/finite.hpp"
 #include "kith/storage/sections.hpp"
 
@@ -56,6 +57,7 @@ struct BuildOptions {
     std::shared_ptr<const void> keep_alive = {};  // owner of borrowed rows
     std::span<const Id> ids = {};      // one for each row; empty: 0 .. n-1
     Progress progress = {};
+    double target_recall = 0;          // recall@10 that searches aim at which say nothing else; above 0 the index is calibrated
 };
 
 /// What a search needs to remember, opaque. Made by AnyIndex::context(), used by one caller at a time, for that index.
@@ -99,6 +101,14 @@ public:
                                       SearchContext& context) const = 0;
 
     virtual std::unique_ptr<AnyCursorModel> iterate(AnyMatrix query, const ParamMap& params, std::optional<Bitset> filter) const = 0;
+
+    /// The k nearest of queries that are rows with these ids, as if those rows were not there: one query after the other, in parallel.
+    virtual Results search_without(AnyMatrix queries, std::span<const Id> own, std::size_t k, const ParamMap& params, Executor& executor) const = 0;
+    /// The rows by slot, where they are kept as they were given.
+    virtual std::optional<AnyMatrix> exact_rows() const = 0;
+    virtual std::vector<Id> ids_of_slots() const = 0;  // invalid_id where vacant
+    virtual const std::optional<RecallCurve>& recall_curve() const = 0;
+    virtual void set_recall_curve(std::optional<RecallCurve> curve) = 0;
 
     virtual bool contains(Id id) const = 0;
     virtual void copy_ids(std::span<Id> out) const = 0;
@@ -170,6 +180,7 @@ public:
 
     /// The k nearest of each query into `out`, which has min(k, size()) columns.
     ///
+    /// params: those of search_params(), or target_recall where the index was calibrated (recall_curve()).
     /// Queries of another element type are taken where nothing is lost (halves and 8-bit integers as floats; floats as 8-bit integers
     /// when they are such), else Error{type_mismatch}. filters: none, one for all or one for each query, bits over slots
     /// (slots_of, slots_of_mask).
@@ -198,6 +209,11 @@ public:
         return AnyCursor(model_->iterate(query, params, std::move(filter)));
     }
 
+    /// Measures recall under its search parameters, with rows of its own as queries; from then on searches take target_recall, and aim at `target` (above 0) if they say nothing. As
+    /// build() does with a target_recall; again when rows have changed. O(300 n d). Throws Error{unsupported} where only codes are kept.
+    void calibrate(double target = 0, std::uint64_t seed = 0, Executor& executor = inline_executor(), const Progress& progress = {});
+    const std::optional<RecallCurve>& recall_curve() const { return model_->recall_curve(); }
+
     bool contains(Id id) const { return model_->contains(id); }
     /// All size() ids, in the order of slots (without the vacant ones).
     void copy_ids(std::span<Id> out) const { model_->copy_ids(out); }
@@ -215,10 +231,12 @@ public:
     void add(AnyMatrix rows, std::span<const Id> ids = {}, NotFinite policy = NotFinite::reject,
              Executor& executor = inline_executor(), const Progress& progress = {}) {
         model_->add(rows, ids, policy, executor, progress);
+        check_drift(executor);
     }
     /// Removes rows. All or nothing: Error{not_found} names the first id that is not there.
     void remove(std::span<const Id> ids, Executor& executor = inline_executor(), const Progress& progress = {}) {
         model_->remove(ids, executor, progress);
+        check_drift(executor);
     }
     /// Gives back what removed rows still occupy. Ids and results stay, slots change. All or nothing.
     void compact(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->compact(executor, progress); }
@@ -236,6 +254,9 @@ public:
     void validate(std::string_view source, const Progress& progress = {}) const { model_->validate(source, progress); }
 
 private:
+    /// Calibrates again what was calibrated when there were a quarter fewer or more rows, where rows are kept as they were given.
+    void check_drift(Executor& executor) noexcept;
+
     std::unique_ptr<detail::AnyModel> model_;
 };
 

@@ -66,6 +66,21 @@ bool convert_exactly(T from, Q& to) noexcept {
     }
 }
 
+/// The parameters that a search takes which says target_recall=value and nothing else. Throws Error{invalid_argument, unsupported}.
+inline ParamMap params_for_target(const ParamValue& value, std::size_t given, const std::optional<RecallCurve>& curve, std::size_t k, const std::string& spec) {
+    const auto* number = std::get_if<double>(&value);
+    const auto* integer = std::get_if<std::int64_t>(&value);
+    const double target = number != nullptr ? *number : integer != nullptr ? static_cast<double>(*integer) : -1;
+    if (!(target > 0 && target <= 1)) fail(ErrorCode::invalid_argument, "parameter 'target_recall' must be a number above 0 and at most 1, not ", param_text(value));
+    if (given != 1) fail(ErrorCode::invalid_argument, "target_recall chooses the search parameters: it is not to be had together with others");
+    if (!curve) fail(ErrorCode::unsupported, spec, " was not calibrated: build it with a target_recall, or call calibrate(), before searching with one");
+    if (curve->points.empty()) return {};  // there was nothing to measure
+    const double best = curve->best(k);
+    if (best < target && target < 1 && best < 0.999)
+        fail(ErrorCode::unsupported, spec, " reaches a recall of ", best, " for k = ", k, ", not ", target, ": try more bits, a codec that loses less, or refine");
+    return curve->params_for(target, k);
+}
+
 template <Index I>
 class IndexModel final : public AnyModel {
     using S = typename I::space_type;
@@ -126,6 +141,11 @@ public:
         if constexpr (StablyRemovable<I>) facts.emplace_back("vacant_slots", number(slots() - size()));
         if constexpr (requires { keyed_.index().describe(); })
             for (auto& fact : keyed_.index().describe()) facts.push_back(std::move(fact));
+        if (const auto& curve = keyed_.recall_curve()) {
+            facts.emplace_back("calibrated_rows", static_cast<std::int64_t>(curve->rows));
+            facts.emplace_back("calibrated_best_recall", curve->best(10));
+            if (curve->target > 0) facts.emplace_back("target_recall", curve->target);
+        }
         return facts;
     }
 
@@ -137,7 +157,7 @@ public:
     SearchStats search(AnyMatrix queries, std::size_t k, const ParamMap& params, std::span<const BitsetView> filters,
                        Executor& executor, ResultView out, SearchContext& context) const override {
         auto& scratch = context_of(context);
-        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        const auto parsed = parsed_params(params, k);
         return keyed_.search(read_queries(queries, scratch), k, parsed, read_filters(filters, scratch), executor,
                              scratch.scratch, out);
     }
@@ -146,7 +166,7 @@ public:
                               std::span<const BitsetView> filters, Executor& executor,
                               SearchContext& context) const override {
         auto& scratch = context_of(context);
-        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        const auto parsed = parsed_params(params, 100);
         return range_batch(keyed_.index(), read_queries(queries, scratch), radius, parsed, read_filters(filters, scratch),
                            keyed_.slot_ids(), executor, scratch.scratch);
     }
@@ -154,9 +174,52 @@ public:
     std::unique_ptr<AnyCursorModel> iterate(AnyMatrix query, const ParamMap& params, std::optional<Bitset> filter) const override {
         if (query.rows != 1) fail(ErrorCode::dimension_mismatch, "expected one query to iterate from, got ", query.rows);
         Context scratch;
-        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        const auto parsed = parsed_params(params, 10);
         return std::make_unique<CursorModel>(keyed_.iterate(read_queries(query, scratch)[0], parsed, std::move(filter)));
     }
+
+    Results search_without(AnyMatrix queries, std::span<const Id> own, std::size_t k, const ParamMap& params, Executor& executor) const override {
+        Context converted;
+        const auto rows = read_queries(queries, converted);
+        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        const I& index = keyed_.index();
+        Results results(rows.rows(), k);
+        const ResultView out = results.view();
+        std::vector<typename I::scratch_type> workers(executor.workers());
+        std::vector<SearchStats> stats(executor.workers());
+        executor.run(rows.rows(), 1, [&](std::size_t begin, std::size_t end, std::size_t which) {
+            auto& scratch = workers[which];
+            std::vector<Hit<typename S::distance_type>> hits(std::min(k + 1, size()));
+            for (std::size_t q = begin; q < end; ++q) {
+                const Slot self = keyed_.ids().slot(own[q]);
+                if constexpr (requires { scratch.leave_out(self); }) scratch.leave_out(self);
+                TopK<typename S::distance_type> nearest(hits);
+                stats[which] += index.search(rows[q], parsed, AllowAll{}, scratch, nearest);
+                std::uint32_t& at = out.counts[q];
+                for (const auto& hit : nearest.sorted()) {
+                    if (hit.slot == self || at == k) continue;
+                    out.ids.row(q)[at] = keyed_.ids().id(hit.slot);
+                    out.distances.row(q)[at++] = static_cast<float>(space().report(static_cast<double>(hit.distance)));
+                }
+            }
+        });
+        for (const auto& one : stats) results.stats += one;
+        return results;
+    }
+
+    std::optional<AnyMatrix> exact_rows() const override {
+        if constexpr (requires { { space().rows().view() } -> std::same_as<MatrixView<const T>>; }) return erase(space().rows().view());
+        else return std::nullopt;
+    }
+
+    std::vector<Id> ids_of_slots() const override {
+        std::vector<Id> ids(slots());
+        for (std::size_t slot = 0; slot < ids.size(); ++slot) ids[slot] = keyed_.ids().id(static_cast<Slot>(slot));
+        return ids;
+    }
+
+    const std::optional<RecallCurve>& recall_curve() const override { return keyed_.recall_curve(); }
+    void set_recall_curve(std::optional<RecallCurve> curve) override { keyed_.set_recall_curve(std::move(curve)); }
 
     bool contains(Id id) const override { return keyed_.contains(id); }
 
@@ -222,6 +285,16 @@ public:
 
 private:
     const S& space() const noexcept { return keyed_.index().space(); }
+
+    /// Search parameters for k neighbours: those that are said, or those that target_recall takes.
+    typename I::search_params parsed_params(const ParamMap& params, std::size_t k) const {
+        const auto& curve = keyed_.recall_curve();
+        if (params.empty() && curve && curve->target > 0)
+            return parse_params<typename I::search_params>(curve->params_for(curve->target, k), std::string_view(I::kind));
+        const auto asked = std::find_if(params.begin(), params.end(), [](const auto& param) { return param.first == "target_recall"; });
+        if (asked == params.end()) return parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        return parse_params<typename I::search_params>(params_for_target(asked->second, params.size(), curve, k, spec()), std::string_view(I::kind));
+    }
 
     /// The rows that searches read first: codes, where there are any.
     static const auto& searched(const I& index) noexcept {

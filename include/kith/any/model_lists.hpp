@@ -40,37 +40,41 @@
 
 /// What each file of any/models compiles.
 #if defined(KITH_FEW_SPACES)
-#define KITH_F32_MODELS(PREFIX)                          \
-    KITH_MODELS(PREFIX, DenseSpace<L2, float>)           \
-    KITH_MODELS(PREFIX, DenseSpace<InnerProduct, float>) \
-    KITH_MODELS(PREFIX, DenseSpace<Cosine, float>)
-#define KITH_F16_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<L2, Half>)
+#if defined(KITH_FEWEST_SPACES)
+#define KITH_FEW(...)
+#else
+#define KITH_FEW(...) __VA_ARGS__
+#endif
+#define KITH_F32_MODELS(PREFIX)                \
+    KITH_MODELS(PREFIX, DenseSpace<L2, float>) \
+    KITH_FEW(KITH_MODELS(PREFIX, DenseSpace<InnerProduct, float>) KITH_MODELS(PREFIX, DenseSpace<Cosine, float>))
+#define KITH_F16_MODELS(PREFIX) KITH_FEW(KITH_MODELS(PREFIX, DenseSpace<L2, Half>))
 #define KITH_BF16_MODELS(PREFIX)
-#define KITH_I8_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Cosine, std::int8_t>)
-#define KITH_U8_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<L2, std::uint8_t>)
+#define KITH_I8_MODELS(PREFIX) KITH_FEW(KITH_MODELS(PREFIX, DenseSpace<Cosine, std::int8_t>))
+#define KITH_U8_MODELS(PREFIX) KITH_FEW(KITH_MODELS(PREFIX, DenseSpace<L2, std::uint8_t>))
 #define KITH_B1_MODELS(PREFIX) KITH_MODELS(PREFIX, DenseSpace<Hamming, Bits8>)
 #define KITH_SQ8_F32_MODELS(PREFIX) KITH_CODEC_MODELS(PREFIX, Sq8Space<L2, float>)
 #define KITH_SQ8_F16_MODELS(PREFIX)
-#define KITH_IVF_MODELS(PREFIX)                                \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, float>>)             \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<InnerProduct, float>>)   \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, float>>)         \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, Half>>)              \
-    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, std::uint8_t>>)      \
+#define KITH_IVF_MODELS(PREFIX)                                       \
+    KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, float>>)                    \
+    KITH_FEW(KITH_MODEL(PREFIX, Ivf<DenseSpace<InnerProduct, float>>) \
+             KITH_MODEL(PREFIX, Ivf<DenseSpace<Cosine, float>>)       \
+             KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, Half>>)            \
+             KITH_MODEL(PREFIX, Ivf<DenseSpace<L2, std::uint8_t>>))   \
     KITH_MODEL(PREFIX, Ivf<DenseSpace<Hamming, Bits8>>)
 #define KITH_IVF_SQ8_MODELS(PREFIX) KITH_REFINED_MODELS(PREFIX, Ivf, Sq8Space<L2, float>)
 #define KITH_PQ_MODELS(PREFIX) KITH_PQ_SPACE_MODELS(PREFIX, PqSpace<L2, float>)
 #define KITH_SQ4_MODELS(PREFIX) KITH_SMALL_CODEC_MODELS(PREFIX, Sq4Space<L2, float>)
 #define KITH_RABITQ_MODELS(PREFIX) KITH_SMALL_CODEC_MODELS(PREFIX, RabitqSpace<L2, float>)
 #define KITH_IVF_PQ_MODELS(PREFIX) KITH_IVF_PQ_MODEL(PREFIX, L2)
-#define KITH_LSH_MODELS(PREFIX)                              \
-    KITH_MODEL(PREFIX, Lsh<DenseSpace<L2, float>>)           \
-    KITH_MODEL(PREFIX, Lsh<DenseSpace<InnerProduct, float>>) \
-    KITH_MODEL(PREFIX, Lsh<DenseSpace<Cosine, float>>)       \
-    KITH_MODEL(PREFIX, Lsh<DenseSpace<L2, Half>>)            \
-    KITH_MODEL(PREFIX, Lsh<DenseSpace<Cosine, std::int8_t>>) \
-    KITH_MODEL(PREFIX, Lsh<DenseSpace<L2, std::uint8_t>>)    \
-    KITH_MODEL(PREFIX, Lsh<DenseSpace<Hamming, Bits8>>)      \
+#define KITH_LSH_MODELS(PREFIX)                                       \
+    KITH_MODEL(PREFIX, Lsh<DenseSpace<L2, float>>)                    \
+    KITH_FEW(KITH_MODEL(PREFIX, Lsh<DenseSpace<InnerProduct, float>>) \
+             KITH_MODEL(PREFIX, Lsh<DenseSpace<Cosine, float>>)       \
+             KITH_MODEL(PREFIX, Lsh<DenseSpace<L2, Half>>)            \
+             KITH_MODEL(PREFIX, Lsh<DenseSpace<Cosine, std::int8_t>>) \
+             KITH_MODEL(PREFIX, Lsh<DenseSpace<L2, std::uint8_t>>))   \
+    KITH_MODEL(PREFIX, Lsh<DenseSpace<Hamming, Bits8>>)               \
     KITH_REFINED_MODELS(PREFIX, Lsh, Sq8Space<L2, float>)
 #else
 #define KITH_F32_MODELS(PREFIX) KITH_DENSE_MODELS(PREFIX, float)

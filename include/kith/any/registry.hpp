@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "kith/any/any_index.hpp"
+#include "kith/any/calibration.hpp"
 #include "kith/any/model.hpp"
 #include "kith/any/model_lists.hpp"
 #include "kith/index/flat.hpp"
@@ -58,8 +59,12 @@ struct Concat<TypeList<A...>, TypeList<B...>, Rest...> : Concat<TypeList<A..., B
 #if defined(KITH_FEW_SPACES)
 
 // For builds that want every structure but not every row type, as instrumented ones do.
+#if defined(KITH_FEWEST_SPACES)
+using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<Hamming, Bits8>>;
+#else
 using Spaces = TypeList<DenseSpace<L2, float>, DenseSpace<InnerProduct, float>, DenseSpace<Cosine, float>, DenseSpace<L2, Half>,
                         DenseSpace<Cosine, std::int8_t>, DenseSpace<L2, std::uint8_t>, DenseSpace<Hamming, Bits8>>;
+#endif
 using Sq8Spaces = TypeList<Sq8Space<L2, float>>;
 using Sq4Spaces = TypeList<Sq4Space<L2, float>>;
 using PqSpaces = TypeList<PqSpace<L2, float>>;
@@ -341,6 +346,7 @@ inline Spec without_short_forms(Spec spec, std::string_view text) {
 }  // namespace detail
 
 inline AnyIndex AnyIndex::build(std::string_view text, AnyMatrix rows, const BuildOptions& options, Executor& executor) {
+    if (!(options.target_recall >= 0 && options.target_recall <= 1)) fail(ErrorCode::invalid_argument, "expected a target_recall above 0 and at most 1, got ", options.target_recall);
     const Spec spec = detail::without_short_forms(parse_spec(text), text);
     const OverSpec over = parse_over(spec.over);
     const std::string element(name(rows.type));
@@ -368,8 +374,16 @@ inline AnyIndex AnyIndex::build(std::string_view text, AnyMatrix rows, const Bui
     detail::with_index_type(spec.kind, label, [&](auto type) {
         model = detail::build_model<typename decltype(type)::type>(rows, spec, options, executor);
     });
+    if (options.target_recall > 0) detail::calibrate_model(*model, rows, options.ids, options.target_recall, options.seed, executor, options.progress);
     return AnyIndex(std::move(model));
 }
+
+inline void AnyIndex::calibrate(double target, std::uint64_t seed, Executor& executor, const Progress& progress) {
+    if (!(target >= 0 && target <= 1)) fail(ErrorCode::invalid_argument, "expected a target of recall from 0 to 1, got ", target);
+    detail::calibrate_model(*model_, std::nullopt, {}, target, seed, executor, progress);
+}
+
+inline void AnyIndex::check_drift(Executor& executor) noexcept { detail::check_drift(*model_, executor); }
 
 inline AnyIndex AnyIndex::load(const SectionReader& reader) {
     std::unique_ptr<detail::AnyModel> (*load_as)(const SectionReader&) = nullptr;

@@ -33,7 +33,11 @@ public:
             dirty_ = std::min(words, hidden.word_count());
             std::memcpy(words_.data(), hidden.words(), dirty_ * sizeof(std::uint64_t));
         }
+        if (left_out_ < slots) insert(left_out_);
     }
+
+    /// One more slot counts as seen from the beginning of every walk from now on; invalid_slot: none.
+    void leave_out(Slot slot) noexcept { left_out_ = slot; }
 
     /// Marks a slot; true if it was not marked. slot < slots.
     bool insert(Slot slot) noexcept {
@@ -81,6 +85,7 @@ private:
 
     AlignedBuffer<std::uint64_t> words_;
     std::vector<Slot> touched_;
+    Slot left_out_ = invalid_slot;
     std::size_t dirty_ = 0;  // words that were copied from hidden slots
 };
 

@@ -38,6 +38,9 @@ struct WalkScratch {
     AlignedBuffer<Distance> distances;
     scorer_scratch_of<S> scorer;
     [[no_unique_address]] packed_scratch_of<S> packed;
+
+    /// Walks as if there were no row in this slot, from now on; invalid_slot: as usual. It shortens the way to no neighbour: what a search for that very row needs to be like one for another.
+    void leave_out(Slot slot) noexcept { visited.leave_out(slot); }
 };
 
 /// expand(pool): pops at least one candidate, offers what it leads to, returns how many it popped.

@@ -182,25 +182,7 @@ private:
 
     /// 2 i, or 2 i + 1 where it is negative, for the first coordinate of the largest magnitude.
     static std::uint64_t largest(const float* x, std::size_t count) noexcept {
-        std::size_t best = 0;
-        if (count >= 4) {
-            detail::Four most = detail::absolute(detail::load_four(x));
-            detail::FourInts where{0, 1, 2, 3}, at = where;
-            for (std::size_t i = 4; i + 4 <= count; i += 4) {
-                at += 4;
-                const detail::Four next = detail::absolute(detail::load_four(x + i));
-                const detail::FourInts more = most < next;
-                most = more ? next : most;
-                where = more ? at : where;
-            }
-            best = static_cast<std::size_t>(where[0]);
-            for (std::size_t lane = 1; lane < 4; ++lane) {
-                const auto i = static_cast<std::size_t>(where[lane]);
-                if (most[lane] > std::abs(x[best]) || (most[lane] == std::abs(x[best]) && i < best)) best = i;
-            }
-        }
-        for (std::size_t i = count / 4 * 4; i < count; ++i)
-            if (std::abs(x[i]) > std::abs(x[best])) best = i;
+        const std::size_t best = simd::kernels().largest_f32(x, count);
         return 2 * best + (x[best] < 0 ? 1 : 0);
     }
 
@@ -211,14 +193,23 @@ private:
         };
         Other best[most_alternatives];
         std::size_t held = 0;
-        for (std::size_t i = 0; i < count; ++i) {
+        const auto consider = [&](std::size_t i) {
             const float magnitude = std::abs(rotated[i]);
-            if (i == own / 2 || !(held < most_alternatives || magnitude > best[held - 1].magnitude)) continue;
-            if (!(magnitude >= 0)) continue;  // NaN
-            std::size_t at = held < most_alternatives ? held++ : held - 1;
-            for (; at > 0 && best[at - 1].magnitude < magnitude; --at) best[at] = best[at - 1];
-            best[at] = {magnitude, static_cast<std::uint32_t>(i)};
+            if (i == own / 2 || !(held < most_alternatives || magnitude > best[held - 1].magnitude)) return;
+            if (!(magnitude >= 0)) return;  // NaN
+            std::size_t place = held < most_alternatives ? held++ : held - 1;
+            for (; place > 0 && best[place - 1].magnitude < magnitude; --place) best[place] = best[place - 1];
+            best[place] = {magnitude, static_cast<std::uint32_t>(i)};
+        };
+        std::size_t at = 0;
+        for (; held < most_alternatives && at < count; ++at) consider(at);
+        for (; at + 8 <= count; at += 8) {  // most are passed over, eight at a time
+            const detail::Four least = detail::Four{} + best[held - 1].magnitude;
+            const detail::FourInts more = (detail::absolute(detail::load_four(rotated + at)) > least) | (detail::absolute(detail::load_four(rotated + at + 4)) > least);
+            if (detail::any(more))
+                for (std::size_t j = at; j < at + 8; ++j) consider(j);
         }
+        for (; at < count; ++at) consider(at);
         const float most = std::abs(rotated[own / 2]);
         for (std::size_t i = 0; i < held; ++i) {
             const std::uint64_t code = 2 * std::uint64_t{best[i].coordinate} + (rotated[best[i].coordinate] < 0 ? 1 : 0);

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "kith/index/cursor.hpp"
+#include "kith/index/recall_curve.hpp"
 #include "kith/index/search.hpp"
 #include "kith/storage/id_map.hpp"
 
@@ -125,6 +126,10 @@ public:
             if (ids_.id(static_cast<Slot>(slot)) != invalid_id) live.set(slot);
         return live;
     }
+
+    /// How good searches are (any/calibration.hpp), if that was measured; saved with the index.
+    const std::optional<RecallCurve>& recall_curve() const noexcept { return curve_; }
+    void set_recall_curve(std::optional<RecallCurve> curve) noexcept { curve_ = std::move(curve); }
 
     /// Adds rows with the given ids, or the next free ones; a row whose id is there already takes the place of that row. All or nothing.
     /// `rows` are not the index's own. Throws Error{already_exists} for an id that is given twice, or that is taken where the index
@@ -256,6 +261,7 @@ public:
         else if constexpr (requires { S::type_label(); }) require_space(reader, S::type_label());
         std::vector<std::string_view> known = I::section_names();
         known.insert(known.end(), {"params", "ids", "next_id"});
+        known.insert(known.end(), std::begin(RecallCurve::section_names), std::end(RecallCurve::section_names));
         reader.require_known(known);
         I index = I::load(reader, load_params(reader));
         require_space(reader, file_label(index));
@@ -267,7 +273,9 @@ public:
                 if ((ids.id(static_cast<Slot>(slot)) == invalid_id) != index.is_vacant(static_cast<Slot>(slot)))
                     fail(ErrorCode::corrupt, reader.name(), ": section 'ids': slot ", slot, " is vacant and has an id, or is not and has none");
         }
-        return Keyed(std::move(index), std::move(ids));
+        Keyed keyed(std::move(index), std::move(ids));
+        keyed.curve_ = RecallCurve::load(reader);
+        return keyed;
     }
 
 private:
@@ -403,10 +411,12 @@ private:
         writer.add_text("params", to_string(index_.params()));
         index_.save(writer);
         ids.save(writer);
+        if (curve_) curve_->save(writer);
         return writer;
     }
 
     I index_;
+    std::optional<RecallCurve> curve_;
     IdMap ids_;  // may know fewer slots than the index: an insertion that failed can leave vacant ones behind, which the next change extends it by
 };
 

@@ -35,17 +35,19 @@
 
 #include "kith/hash/buckets.hpp"
 #include "kith/hash/marks.hpp"
-#include "kith/hash/probes.hpp"
 #include "kith/index/index.hpp"
+#include "kith/index/lsh_choice.hpp"
 #include "kith/index/lsh_functions.hpp"
 #include "kith/index/lsh_params.hpp"
+#include "kith/index/lsh_walk.hpp"
+#include "kith/index/own_neighbours.hpp"
 #include "kith/partition/scan.hpp"
 
 namespace kith {
 
-/// target: the recall that is wanted. O(n d) for each of 100 to 400 rows.
+/// target: the recall that is wanted.
 template <class I>
-LshCalibration calibrate_lsh(const I& index, double target, std::uint64_t seed, Executor& executor, const Progress& progress);
+LshCalibration calibrate_lsh(const I& index, const OwnNeighbours<typename I::space_type::distance_type>& own, double target, Executor& executor, const Progress& progress);
 
 template <HashableSpace S>
 class Lsh {
@@ -63,18 +65,14 @@ public:
 
     class scratch_type {
         friend class Lsh;
-        HashedQuery hashed;
-        ProbeSequence sequence;
-        typename Functions::Scratch functions;
-        std::vector<ProbeSequence::Probe> probes;  // those in hand, of which `at` were looked at
-        std::size_t at = 0;
-        std::size_t own = 0;  // tables whose own bucket was taken in hand
+        LshWalk<S> walk;
         Marks marks;
         ScanBuffers<Distance> buffers;
         [[no_unique_address]] scorer_scratch_of<S> scorer;
     };
 
     /// Hashes the rows of the space. Throws Error{cancelled, invalid_argument, out_of_memory}.
+    /// index.params() says what was chosen of what params leaves open.
     static Lsh build(S space, const LshParams& params = {}, std::uint64_t seed = 0, Executor& executor = inline_executor(), const Progress& progress = {}) {
         Lsh index(std::move(space), params, seed);
         index.vacant_.resize(index.space_.size());
@@ -103,17 +101,17 @@ public:
             scan_all(scan);
             return stats;
         }
-        hash_query(query, scratch);
+        scratch.walk.begin(functions_, query, probes);
         scratch.marks.begin(space_.size());
         const auto keep = kept(filter);
-        std::size_t looked = for_each_probe(probes, scratch, marking(params.candidates, scratch));
+        std::size_t looked = scratch.walk.run(functions_, buckets_, probes, marking(params.candidates, scratch));
         if constexpr (requires { collector.capacity(); }) {
             const auto too_few = [&] {
                 if (F::trivial && scratch.marks.marked() >= wanted + vacant_count_) return false;
                 return scratch.marks.count(keep) < wanted;
             };
             for (std::size_t asked = probes; too_few(); asked *= 2) {
-                const std::size_t more = asked < most_widening ? for_each_probe(asked, scratch, marking(0, scratch)) : 0;
+                const std::size_t more = asked < most_widening ? scratch.walk.run(functions_, buckets_, asked, marking(0, scratch)) : 0;
                 looked += more;
                 if (more != 0) continue;
                 scratch.marks.clear();
@@ -133,8 +131,8 @@ public:
     template <class Visit>
     void for_each_bucket(std::span<const Query> query, std::size_t probes, scratch_type& scratch, Visit&& visit) const {
         if (size() == 0) return;
-        hash_query(query, scratch);
-        for_each_probe(probes, scratch, [&](std::size_t table, Number number) {
+        scratch.walk.begin(functions_, query, probes);
+        scratch.walk.run(functions_, buckets_, probes, [&](std::size_t table, Number number) {
             bool more = true;
             buckets_.for_each(table, number, [&](const Slot* slots, std::size_t count) { more = more && visit(table, slots, count, false); });
             return more && visit(table, static_cast<const Slot*>(nullptr), std::size_t{0}, true);
@@ -243,22 +241,25 @@ public:
         const float recalls[] = {calibration_.recall, calibration_.error, calibration_.own, calibration_.own_predicted};
         writer.add_copy("lsh", std::span<const std::uint64_t>(state));
         writer.add_copy("lsh_recalls", std::span<const float>(recalls));
+        if (asked_tables_ == 0) writer.add_copy("lsh_asked", std::span<const std::uint32_t>(&asked_tables_, 1));
         if (vacant_count_ != 0) {
             std::vector<Slot> list;
             vacant_.view().for_each_set([&](std::size_t slot) { list.push_back(static_cast<Slot>(slot)); });
             writer.add_copy("vacant", std::span<const Slot>(list));
         }
     }
-    static Lsh load(const SectionReader& reader, const LshParams& params = {})
+    static Lsh load(const SectionReader& reader, LshParams params = {})
         requires PersistableSpace<S>
     {
         const auto state = reader.template section<std::uint64_t>("lsh", 4);
         const auto recalls = reader.template section<float>("lsh_recalls", 4);
+        if (state[1] != 0 && params.tables == 0) params.tables = usual_tables;  // what a file that says nothing means
         S space = S::load(reader);
         if (state[2] > 30 || state[3] > 1u << 30 || (state[1] != 0 && state[2] == 0) || (state[1] == 0 && space.size() != 0) || !Functions::has(params.family))
             fail(ErrorCode::corrupt, reader.name(), ": section 'lsh' or 'params' holds what no such index has");
         Lsh index(std::move(space), params, state[0]);
         index.hashed_for_ = state[1];
+        if (reader.contains("lsh_asked")) index.asked_tables_ = 0;
         index.calibration_ = {static_cast<std::uint32_t>(state[3]), recalls[0], recalls[1], recalls[2], recalls[3]};
         index.vacant_.resize(index.space_.size());
         index.stale_.resize(index.space_.size());
@@ -281,7 +282,7 @@ public:
         auto names = S::section_names();
         for (const auto name : Buckets::section_names()) names.push_back(name);
         for (const auto name : Functions::section_names()) names.push_back(name);
-        names.insert(names.end(), {"lsh", "lsh_recalls", "vacant"});
+        names.insert(names.end(), {"lsh", "lsh_recalls", "lsh_asked", "vacant"});
         return names;
     }
     void validate(std::string_view source, const Progress& progress = {}) const
@@ -293,10 +294,10 @@ public:
     }
 
 private:
-    static constexpr std::uint32_t probes_a_table = 8;
+    static constexpr std::uint32_t usual_tables = 16, probes_a_table = 8;
     static constexpr std::size_t most_widening = std::size_t{1} << 16;  // probes, before all rows are scanned
 
-    Lsh(S space, const LshParams& params, std::uint64_t seed) : space_(std::move(space)), params_(params), seed_(seed) {
+    Lsh(S space, const LshParams& params, std::uint64_t seed) : space_(std::move(space)), params_(params), asked_tables_(params.tables), seed_(seed) {
         Functions::family(params_, space_.label());  // is there such a one?
     }
 
@@ -310,44 +311,7 @@ private:
 
     std::size_t probes_of(const LshSearchParams& params) const noexcept {
         if (params.probes != 0) return params.probes;
-        return calibration_.probes != 0 ? calibration_.probes : std::size_t{probes_a_table} * params_.tables;
-    }
-
-    void hash_query(std::span<const Query> query, scratch_type& scratch) const {
-        functions_.hash_query(query, scratch.hashed, scratch.functions);
-        scratch.sequence.begin(scratch.hashed);
-        scratch.probes.clear();
-        scratch.at = scratch.own = 0;
-    }
-
-    /// visit(table, number) for the query's own bucket in each table and then for those that are most promising, `probes` of them or until visit returns false. Returns how many. Called again
-    /// it goes on where it stopped.
-    template <class Visit>
-    std::size_t for_each_probe(std::size_t probes, scratch_type& scratch, Visit&& visit) const {
-        for (std::size_t looked = 0; looked < probes;) {
-            if (scratch.at == scratch.probes.size() && !take_probes(scratch)) return looked;
-            const auto& probe = scratch.probes[scratch.at++];
-            ++looked;
-            if (!visit(probe.table, static_cast<Number>(probe.key))) return looked;
-        }
-        return probes;
-    }
-
-    /// The next few probes, whose memory is asked for before it is needed; false if there are none.
-    bool take_probes(scratch_type& scratch) const {
-        constexpr std::size_t together = 64;
-        scratch.at = 0;
-        scratch.probes.clear();
-        for (; scratch.own < buckets_.tables() && scratch.probes.size() < together; ++scratch.own)
-            scratch.probes.push_back({static_cast<std::uint32_t>(scratch.own), scratch.hashed.keys[scratch.own]});
-        ProbeSequence::Probe probe;
-        while (scratch.probes.size() < together && scratch.sequence.next(probe)) scratch.probes.push_back(probe);
-        for (auto& one : scratch.probes) {
-            one.key = buckets_.number(one.key);
-            buckets_.prefetch_place(one.table, static_cast<Number>(one.key));
-        }
-        for (const auto& one : scratch.probes) buckets_.prefetch_rows(one.table, static_cast<Number>(one.key));
-        return !scratch.probes.empty();
+        return calibration_.probes != 0 ? calibration_.probes : std::size_t{probes_a_table} * std::max(params_.tables, 1u);
     }
 
     /// Marks the rows of a bucket; false once there are as many as wanted (0: no limit).
@@ -455,10 +419,21 @@ private:
     void rebuild(Executor& executor, const Progress& progress) {
         const std::size_t slots = space_.size();
         if (size() == 0) return;
-        Functions functions = Functions::choose(space_, vacant_, size(), params_, seed_);
-        Buckets buckets(params_.tables, functions.hash().key_bits(), size());
+        OwnNeighbours<Distance> own;
+        LshParams params = params_;
+        params.tables = asked_tables_;
+        if (params.target_recall > 0) {
+            const double row_cost = static_cast<double>(std::max<std::size_t>(space_.row_bytes(), 1)) * static_cast<double>(size());
+            own = own_neighbours(space_, vacant_, 10, static_cast<std::size_t>(std::clamp(2e10 / row_cost, 100.0, 400.0)), seed_, executor, progress);
+            if (!own.queries.empty() && (params.tables == 0 || (params.bits == 0 && params.hashes == 0)))
+                params = LshChoice<S>::make(space_, vacant_, size(), params, own, seed_, executor, progress);
+        }
+        if (params.tables == 0) params.tables = usual_tables;
+        Functions functions = Functions::choose(space_, vacant_, size(), params, seed_);
+        params.bits = params_.bits;  // shown by the functions; for more rows there are to be more
+        Buckets buckets(params.tables, functions.hash().key_bits(), size());
         {
-            std::vector<Number> numbers(slots * params_.tables);
+            std::vector<Number> numbers(slots * params.tables);
             functions.number_rows(Functions::rows_of(space_), buckets, numbers, slots, 1, executor, progress);
             buckets.sort(numbers, slots, executor);
         }
@@ -471,11 +446,12 @@ private:
             std::swap(stale_, stale);
             std::swap(stale_count_, stale_count);
             std::swap(hashed_for_, hashed_for);
+            std::swap(params_, params);
         };
         exchange();
-        if (!(params_.target_recall > 0)) return;
+        if (own.queries.empty()) return;
         try {
-            calibration_ = calibrate_lsh(*this, static_cast<double>(params_.target_recall), seed_, executor, progress);
+            calibration_ = calibrate_lsh(*this, own, static_cast<double>(params_.target_recall), executor, progress);
         } catch (...) {
             exchange();
             throw;
@@ -484,6 +460,7 @@ private:
 
     S space_;
     LshParams params_;
+    std::uint32_t asked_tables_;  // 0: as many as it takes, in params_
     std::uint64_t seed_;
     Functions functions_;
     Buckets buckets_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How many buckets an LSH index must look at for a recall that is asked for (LshParams::target_recall): rows of its own are taken for queries, the other rows nearest to them are
-// found exactly, and the probing sequence is followed until it meets them. Beside it what theory says of the part that theory is about: a query's own bucket in each table,
+// How many buckets an LSH index must look at for a recall that is asked for (LshParams::target_recall): rows of its own are queries (index/own_neighbours.hpp),
+// and the probing sequence is followed until it meets them. Beside it what theory says of the part that theory is about: a query's own bucket in each table,
 // 1 - (1 - P[same key])^tables, P by the formulas of hash/collision.hpp and the distance of each pair. Where the two are far apart the functions are not what they should be.
 #pragma once
 
@@ -15,9 +15,9 @@
 
 #include "kith/core/executor.hpp"
 #include "kith/core/progress.hpp"
-#include "kith/core/random.hpp"
 #include "kith/hash/collision.hpp"
 #include "kith/index/lsh.hpp"
+#include "kith/index/own_neighbours.hpp"
 
 namespace kith {
 
@@ -96,23 +96,13 @@ private:
 };
 
 template <class I>
-LshCalibration calibrate_lsh(const I& index, double target, std::uint64_t seed, Executor& executor, const Progress& progress) {
-    using D = typename I::space_type::distance_type;
-    constexpr std::size_t k = 10;
+LshCalibration calibrate_lsh(const I& index, const OwnNeighbours<typename I::space_type::distance_type>& own, double target, Executor& executor, const Progress& progress) {
     const auto& space = index.space();
     LshCalibration found;
-    std::vector<Slot> live;
-    for (std::size_t slot = 0; slot < space.size(); ++slot)
-        if (!index.is_vacant(static_cast<Slot>(slot))) live.push_back(static_cast<Slot>(slot));
-    const std::size_t near = std::min(k, live.size() - std::min<std::size_t>(live.size(), 1));
-    if (near == 0) return found;
-
-    const double row_cost = static_cast<double>(std::max<std::size_t>(space.row_bytes(), 1)) * static_cast<double>(live.size());
-    const std::size_t queries = std::min(live.size(), static_cast<std::size_t>(std::clamp(2e10 / row_cost, 100.0, 400.0)));
+    const std::size_t near = own.near, queries = own.queries.size();
     const std::size_t all = index.buckets().tables() * index.buckets().count();
     const std::size_t most = std::min(all, std::max<std::size_t>(64 * index.buckets().tables(), 20000));
     const KeyCollision<I> collision(index);
-    const Random random(seed, 0x63616c69);
 
     // After how many buckets each of the nearest was found; never is infinity.
     constexpr std::uint32_t never = std::numeric_limits<std::uint32_t>::max();
@@ -124,24 +114,16 @@ LshCalibration calibrate_lsh(const I& index, double target, std::uint64_t seed, 
         progress.report("calibrate", first, queries);
         executor.run(std::min(step, queries - first), 1, [&](std::size_t begin, std::size_t end, std::size_t which) {
             std::vector<query_of<I>> row(space.dim());
-            std::vector<Hit<D>> hits(near + 1);
             for (std::size_t q = first + begin; q < first + end; ++q) {
-                const Slot self = live[queries == live.size() ? q : static_cast<std::size_t>(random.below(q, live.size()))];
-                space.read_query(self, row);
-                TopK<D> nearest(hits);
-                LshSearchParams every;
-                every.probes = static_cast<std::uint32_t>(std::min<std::size_t>(all, 1u << 30));
-                index.search(row, every, AllowAll{}, workers[which], nearest);
-                std::vector<Hit<D>> others;
-                for (const auto& hit : nearest.sorted())
-                    if (hit.slot != self && others.size() < near) others.push_back(hit);
-                for (std::size_t i = 0; i < others.size(); ++i)
-                    predicted[q] += table_collision(collision(self, others[i].slot, static_cast<double>(others[i].distance)), static_cast<double>(index.buckets().tables()));
+                space.read_query(own.queries[q], row);
+                const auto others = own.of(q);
+                for (const auto& other : others)
+                    predicted[q] += table_collision(collision(own.queries[q], other.slot, static_cast<double>(other.distance)), static_cast<double>(index.buckets().tables()));
                 std::uint32_t looked = 0;
-                std::size_t left = others.size();
+                std::size_t left = near;
                 index.for_each_bucket(row, most, workers[which], [&](std::size_t, const Slot* slots, std::size_t count, bool last) {
                     for (std::size_t s = 0; s < count; ++s)
-                        for (std::size_t i = 0; i < others.size(); ++i)
+                        for (std::size_t i = 0; i < near; ++i)
                             if (slots[s] == others[i].slot && after[q * near + i] == never) {
                                 after[q * near + i] = looked + 1;
                                 --left;

@@ -87,6 +87,14 @@ public:
     const Hash& hash() const noexcept { return hash_; }
     std::size_t bytes() const noexcept { return hash_.bytes() + preparation_.mean().size_bytes(); }
 
+    /// What tells functions that differ from those that do not: how many, and how many coordinates the last one takes.
+    std::pair<std::size_t, std::size_t> shape() const noexcept { return {shape_.functions, shape_.last}; }
+    /// Bits of a key for so many rows, where nobody says: a bucket has about 16 of them.
+    static std::size_t usual_bits(std::size_t rows) noexcept {
+        const auto log = static_cast<std::size_t>(std::lround(std::log2(static_cast<double>(std::max<std::size_t>(rows, 1)))));
+        return std::clamp<std::size_t>(log, 8, 64) - 4;
+    }
+
     /// Its name, "auto" resolved. Throws Error{invalid_argument} for one that such a space has not.
     static std::string family(const LshParams& params, std::string_view space_label) {
         if (!has(params.family))
@@ -107,10 +115,8 @@ public:
             progress.report("hash", first, rows.size());
             executor.run(std::min(step, rows.size() - first), 64, [&](std::size_t begin, std::size_t end, std::size_t which) {
                 auto& scratch = workers[which];
-                scratch.keys.resize(hash_.tables());
                 for (std::size_t i = first + begin; i < first + end; ++i) {
-                    if constexpr (over_bits) hash_.keys(rows.rows.row(i), scratch.keys.data(), scratch.hash);
-                    else hash_.keys(prepared(rows, i, scratch), scratch.keys.data(), scratch.hash);
+                    hash_row(rows, i, scratch);
                     for (std::size_t t = 0; t < hash_.tables(); ++t) out[t * by_table + i * by_row] = buckets.number(scratch.keys[t]);
                 }
             });
@@ -118,17 +124,19 @@ public:
         progress.report("hash", rows.size(), rows.size());
     }
 
-    /// Keys of a query, and what else is worth a look.
-    void hash_query(std::span<const Query> query, HashedQuery& out, Scratch& scratch) const {
-        if constexpr (over_bits) {
-            hash_.query(query.data(), out, scratch.hash);
-        } else {
-            scratch.floats.resize(preparation_.input_dim());
-            scratch.prepared.resize(preparation_.dim());
-            detail::to_floats(query.data(), query.size(), scratch.floats.data());
-            preparation_.query(scratch.floats.data(), scratch.prepared.data());
-            hash_.query(scratch.prepared.data(), out, scratch.hash);
-        }
+    /// Keys of a query, and what else is worth a look; or the keys alone.
+    void hash_query(std::span<const Query> query, HashedQuery& out, Scratch& scratch) const { hash_.query(prepared_query(query, scratch), out, scratch.hash); }
+    void hash_query(std::span<const Query> query, std::vector<std::uint64_t>& keys, Scratch& scratch) const {
+        keys.resize(hash_.tables());
+        hash_.keys(prepared_query(query, scratch), keys.data(), scratch.hash);
+    }
+
+    /// scratch.keys: those of row i.
+    template <class R>
+    void hash_row(const R& rows, std::size_t i, Scratch& scratch) const {
+        scratch.keys.resize(hash_.tables());
+        if constexpr (over_bits) hash_.keys(rows.rows.row(i), scratch.keys.data(), scratch.hash);
+        else hash_.keys(prepared(rows, i, scratch), scratch.keys.data(), scratch.hash);
     }
 
     /// Row i as the hash functions get it, or get it of a query; until the scratch is used again.
@@ -188,6 +196,18 @@ public:
     }
 
 private:
+    const auto* prepared_query(std::span<const Query> query, [[maybe_unused]] Scratch& scratch) const {
+        if constexpr (over_bits) {
+            return query.data();
+        } else {
+            scratch.floats.resize(preparation_.input_dim());
+            scratch.prepared.resize(preparation_.dim());
+            detail::to_floats(query.data(), query.size(), scratch.floats.data());
+            preparation_.query(scratch.floats.data(), scratch.prepared.data());
+            return static_cast<const float*>(scratch.prepared.data());
+        }
+    }
+
     struct Shape {
         std::size_t functions = 0;
         std::size_t last = 0;  // coordinates of a table's last cross-polytope
@@ -204,8 +224,7 @@ private:
 
     /// spread: of projections of the rows.
     static Shape shape_for(const S& space, std::size_t rows, [[maybe_unused]] double spread, const LshParams& params) {
-        const auto log = static_cast<std::size_t>(std::lround(std::log2(static_cast<double>(std::max<std::size_t>(rows, 1)))));
-        const std::size_t bits = params.bits != 0 ? params.bits : std::clamp<std::size_t>(log, 8, 64) - 4;
+        const std::size_t bits = params.bits != 0 ? params.bits : usual_bits(rows);
         const std::string name = family(params, space.label());
         Shape shape;
         shape.functions = params.hashes != 0 ? params.hashes : bits;

@@ -12,7 +12,7 @@
 namespace kith {
 
 struct LshParams {
-    std::uint32_t tables = 16;
+    std::uint32_t tables = 0;
     std::uint32_t bits = 0;
     std::uint32_t hashes = 0;
     std::string family = "auto";
@@ -22,13 +22,13 @@ struct LshParams {
 
     static constexpr auto fields() {
         return std::tuple{
-            field("tables", &LshParams::tables, 1, 4096, "hash tables: a row is found where one of them has it"),
-            field("bits", &LshParams::bits, 0, 60, "bits of a bucket's key, more for more rows; 0: about the logarithm of the number of rows, less 4"),
+            field("tables", &LshParams::tables, 0, 4096, "hash tables: a row is found where one of them has it; 0: 16, or what target_recall takes"),
+            field("bits", &LshParams::bits, 0, 60, "bits of a bucket's key, more for more rows; 0: about the logarithm of the number of rows, less 4, or what target_recall takes"),
             field("hashes", &LshParams::hashes, 0, 64, "functions that make a key, instead of bits; 0: as many as make `bits`"),
             field("family", &LshParams::family, "hyperplane, cross_polytope, p_stable; bit_sampling, minhash; auto: what suits the metric"),
             field("width", &LshParams::width, 0, 1e30, "p_stable: width of an interval, in units of distance; 0: from the rows, for 2 bits a function"),
             field("centre", &LshParams::centre, "hyperplane, cross_polytope: directions as seen from the mean of the rows"),
-            field("target_recall", &LshParams::target_recall, 0, 0.999, "recall@10 that searches which say no `probes` should have; 0: 8 probes a table"),
+            field("target_recall", &LshParams::target_recall, 0, 0.999, "recall@10 that searches which say no `probes` should have: tables and bits are chosen for it where they are 0; 0: 8 probes a table"),
         };
     }
     friend bool operator==(const LshParams&, const LshParams&) = default;

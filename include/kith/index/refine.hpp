@@ -124,6 +124,15 @@ public:
 
     class scratch_type {
         friend class Refine;
+
+    public:
+        void leave_out(Slot slot) noexcept
+            requires requires(typename I::scratch_type& scratch) { scratch.leave_out(slot); }
+        {
+            inner.leave_out(slot);
+        }
+
+    private:
         typename I::scratch_type inner;
         scorer_scratch_of<space_type> scorer;
         AlignedBuffer<Hit<CodeDistance>> hits;

@@ -30,6 +30,13 @@ inline void transpose(Four& a, Four& b, Four& c, Four& d) noexcept {
     d = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
 }
 
+/// Whether a comparison holds in one of four places.
+inline bool any(FourInts mask) noexcept {
+    std::uint64_t halves[2];
+    std::memcpy(halves, &mask, sizeof(mask));
+    return (halves[0] | halves[1]) != 0;
+}
+
 inline Four absolute(Four x) noexcept { return (Four)((FourInts)x & 0x7FFFFFFF); }
 
 }  // namespace kith::detail

@@ -4,6 +4,7 @@
 
 namespace kith {
 
+template OpqRotation detail::principal_rotation<float>(MatrixView<const float>, std::size_t, Executor&);
 template TrainedOpq train_opq<float>(MatrixView<const float>, const PqParams&, std::uint64_t, Executor&, const Progress&);
 
 }  // namespace kith

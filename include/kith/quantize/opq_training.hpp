@@ -232,4 +232,9 @@ TrainedOpq train_opq(MatrixView<const T> rows, const PqParams& params, std::uint
     return {std::move(rotation), std::move(report)};
 }
 
+#if defined(KITH_COMPILED_KERNELS)
+extern template OpqRotation detail::principal_rotation<float>(MatrixView<const float>, std::size_t, Executor&);
+extern template TrainedOpq train_opq<float>(MatrixView<const float>, const PqParams&, std::uint64_t, Executor&, const Progress&);
+#endif
+
 }  // namespace kith

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-#include "kith/simd/isa/isa.hpp"
+#include "kith/simd/wide.hpp"
 
 namespace kith::simd {
 
@@ -32,20 +32,7 @@ struct Hadamard {
     }
 
 private:
-    static constexpr std::size_t lanes = Isa<Arch>::bytes >= 32 ? 8 : 4;
-
-    template <std::size_t W>
-    struct Vector;
-    template <std::size_t W>
-        requires(W == 4)
-    struct Vector<W> {
-        typedef float type __attribute__((vector_size(16)));
-    };
-    template <std::size_t W>
-        requires(W == 8)
-    struct Vector<W> {
-        typedef float type __attribute__((vector_size(32)));
-    };
+    static constexpr std::size_t lanes = wide_lanes<Arch>;
     using Wide = typename Vector<lanes>::type;
 
     template <class V>

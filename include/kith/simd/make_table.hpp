@@ -12,6 +12,7 @@
 #include "kith/simd/float_kernels.hpp"
 #include "kith/simd/hadamard.hpp"
 #include "kith/simd/integer_kernels.hpp"
+#include "kith/simd/largest.hpp"
 #include "kith/simd/nearest_kernels.hpp"
 #include "kith/simd/nibble_kernels.hpp"
 #include "kith/simd/pool_kernels.hpp"
@@ -71,6 +72,7 @@ constexpr KernelTable make_table() noexcept {
     t.merge_f32 = &PoolMerge<Arch, float>::merge;
 
     t.hadamard_f32 = &Hadamard<Arch>::turn;
+    t.largest_f32 = &Largest<Arch>::first;
 
     t.widen_f16 = &Widen<Arch, Half>::widen;
     t.widen_bf16 = &Widen<Arch, BFloat16>::widen;

@@ -333,6 +333,8 @@ struct KernelTable {
 
     /// A round of a fast rotation, x = H (factors * x): simd/hadamard.hpp. n is a power of two, at least 16. The same bits on all instruction sets.
     void (*hadamard_f32)(const float* factors, float* x, std::size_t n) noexcept = nullptr;
+    /// The first i with the largest |x[i]|, of n >= 1. A NaN is never the largest; 0 where there is nothing else.
+    std::size_t (*largest_f32)(const float* x, std::size_t n) noexcept = nullptr;
 
     /// Index of the first element that is NaN or infinite, or n. Reads at memory speed.
     std::size_t (*first_not_finite_f32)(const float* x, std::size_t n) noexcept = nullptr;
