@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -65,7 +66,8 @@ py::object new_ids(const py::object& ids, std::size_t rows) {
 std::unique_ptr<IndexObject> build(const std::string& spec, py::object base,
                                    const std::string& metric, py::object threads,
                                    std::uint64_t seed, py::object ids, bool copy,
-                                   py::object not_finite, py::object progress) {
+                                   py::object not_finite, py::object progress,
+                                   double target_recall) {
     const NotFinite policy = not_finite_policy(not_finite);
     const std::string& over = metric.empty() ? parse_spec(spec).over : metric;
     const Rows rows = rows_from(
@@ -82,6 +84,7 @@ std::unique_ptr<IndexObject> build(const std::string& spec, py::object base,
     if (!copy) options.keep_alive = keep(rows.owner);
     options.ids = span_of<Id>(id_values);
     options.progress = watch.progress();
+    options.target_recall = target_recall;
     return std::make_unique<IndexObject>(
         watch.run([&] { return AnyIndex::build(spec, rows.matrix, options, executor); }));
 }
@@ -182,6 +185,64 @@ void changed(IndexObject& self, py::object threads, py::object progress) {
     ++self.version;
 }
 
+void calibrate(const py::object& index, const py::object& target_recall, py::object threads,
+               const py::object& seed, py::object progress) {
+    const py::module_ api = py::module_::import("kith._api");
+    const auto target = api.attr("checked_target")(target_recall).cast<double>();
+    const auto checked_seed = api.attr("checked_seed")(seed).cast<std::uint64_t>();
+    auto& self = *index.cast<IndexObject*>();
+    {
+        ThreadLease pool(thread_count(threads.ptr()));
+        Watch watch(std::move(progress));
+        WatchedExecutor executor(pool.executor(), watch);
+        const WriteLock lock(self);
+        watch.run([&] { self.index.calibrate(target, checked_seed, executor, watch.progress()); });
+    }
+    api.attr("warn_if_out_of_reach")(index, target);
+}
+
+py::object recall_curve(IndexObject& self) {
+    const ReadLock lock(self);
+    const auto& curve = self.index.recall_curve();
+    if (!curve) return py::none();
+    py::list points;
+    for (const RecallPoint& point : curve->points) {
+        py::dict row("k"_a = static_cast<std::int64_t>(point.k), "recall"_a = point.recall,
+                     "error"_a = point.error, "distances"_a = point.distances);
+        for (std::size_t p = 0; p < curve->parameters.size(); ++p) {
+            const double value = point.values[p];
+            const py::str name(curve->parameters[p]);
+            if (curve->parameters[p] == "refine") row[name] = value;
+            else row[name] = static_cast<std::int64_t>(value);
+        }
+        points.append(row);
+    }
+    return py::dict("parameters"_a = curve->parameters, "points"_a = points, "rows"_a = curve->rows,
+                    "queries"_a = curve->queries, "target_recall"_a = curve->target);
+}
+
+py::object params_for(IndexObject& self, double target_recall, std::size_t k) {
+    const ReadLock lock(self);
+    py::dict params;
+    const auto chosen = kith::detail::params_for_target(ParamValue(target_recall), 1, self.index.recall_curve(), k,
+                                          self.index.spec());
+    for (const auto& [name, value] : chosen) params[py::str(name)] = param_object(value);
+    return params;
+}
+
+py::object tables_with(IndexObject& self, py::object query, py::object row_ids,
+                       const py::kwargs& params) {
+    const Rows rows =
+        rows_from(query.ptr(), self.index.element_type() == ElementType::b1, "query", true);
+    const py::object values = id_array(row_ids, "ids");
+    const ParamMap map = param_map(params);
+    const ReadLock lock(self);
+    const auto counts = self.index.tables_with(rows.matrix, span_of<Id>(values), map);
+    py::object array = new_array({counts.size()}, numpy_uint32);
+    std::copy(counts.begin(), counts.end(), static_cast<std::uint32_t*>(array_data(array)));
+    return array;
+}
+
 py::object row(IndexObject& self, const py::object& key) {
     if (PyIndex_Check(key.ptr()) == 0)
         fail(ErrorCode::type_mismatch, "id must be an integer, not ", std::string(py::repr(key)));
@@ -257,6 +318,24 @@ py::class_<IndexObject> bind_index(py::module_& module) {
         .def("rebalance", changed<&AnyIndex::rebalance>, "threads"_a = 1, "progress"_a = py::none(),
              "Puts the structure right for the rows of today: an ivf splits lists that grew too "
              "large and dissolves those that shrank to next to nothing. Ids stay as they are.")
+        .def("calibrate", calibrate, "target_recall"_a = py::none(), "threads"_a = py::none(),
+             "seed"_a = 0, "progress"_a = py::none(),
+             "Measures recall@10 and recall@100 under the search parameters, with 300 rows of the "
+             "index as queries, each as if it were not there. From then on search(..., "
+             "target_recall=0.95) chooses the parameters, and with a target_recall given here "
+             "searches that say nothing aim at it. Saved with the index, and measured again when a "
+             "quarter of the rows have come or gone. Needs the rows themselves: an index that keeps "
+             "codes alone is calibrated by kith.build(..., target_recall=...).")
+        .def_property_readonly(
+            "recall_curve", recall_curve,
+            "What recall searches have under which parameters, as calibrate measured it: a dict of "
+            "parameters, points (k, the parameters, recall, its standard error, distances a query), "
+            "rows, queries and target_recall. None where nobody did.")
+        .def("params_for", params_for, "target_recall"_a, "k"_a = 10,
+             "The search parameters that target_recall stands for, as a dict.")
+        .def("tables_with", tables_with, "query"_a, "ids"_a,
+             "Of an lsh: in how many of its tables a search for this query, with these parameters, "
+             "looks at the bucket that has each of these rows; uint32, shaped like ids.")
         .def("row", row, "id"_a, "A copy of the vector with this id, as the index stores it.")
         .def("ids", ids, "The ids of all rows, int64 (size,).")
         .def("describe", describe, "Facts about the index: a dict of names and values.")
@@ -316,7 +395,7 @@ PYBIND11_MODULE(_core, module) {
     bind_kmeans(module);
     bind_sets(module);
     module.def("build", build, "spec"_a, "base"_a, "metric"_a, "threads"_a, "seed"_a, "ids"_a,
-               "copy"_a, "not_finite"_a, "progress"_a);
+               "copy"_a, "not_finite"_a, "progress"_a, "target_recall"_a);
     module.def("load", load, "path"_a, "mmap"_a, "verify"_a, "progress"_a);
     module.def("from_bytes", from_bytes, "data"_a, "The index in bytes that to_bytes made.");
     module.def("verify", verify, "path"_a, "progress"_a);

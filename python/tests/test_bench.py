@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -237,6 +239,59 @@ def test_bench_writes_what_it_measured_and_goes_on(files):
     assert json.loads(path.read_text()) == again
 
 
+def test_a_document_knows_the_commit_in_kiths_repository_alone(tmp_path, monkeypatch):
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+    def git(*arguments):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        done = subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    monkeypatch.chdir(tmp_path)
+    assert record.commit() is None
+    git("init")
+    (tmp_path / "README").write_text("a")
+    git("add", "-A")
+    git("commit", "-m", "a")
+    assert record.commit() is None  # some other repository
+    header = tmp_path / "include" / "kith" / "kith.hpp"
+    header.parent.mkdir(parents=True)
+    header.write_text("a")
+    git("add", "-A")
+    git("commit", "-m", "b")
+    short = git("rev-parse", "--short", "HEAD")
+    assert record.commit() == short
+    (tmp_path / "README").write_text("b")
+    monkeypatch.chdir(tmp_path / "include")
+    assert record.commit() == short
+    header.write_text("b")
+    assert record.commit() == short + "-dirty"
+
+
+def test_a_document_notes_who_went_on_with_it(files, monkeypatch):
+    path = files / "out.json"
+    commits = iter(["aaa", "aaa", "bbb", "bbb", None])
+    monkeypatch.setattr(record, "commit", lambda: next(commits))
+    ask = ["-s", "flat", "--json", path]
+    assert bench(files, *ask).code == 0
+    first = json.loads(path.read_text())
+    assert first["commit"] == "aaa" and first["command"][0] == "kith" and "continued" not in first
+    assert bench(files, *ask).code == 0
+    assert json.loads(path.read_text()) == first
+    for _ in range(2):
+        assert bench(files, *ask).code == 0
+    again = json.loads(path.read_text())
+    assert again["commit"] == "aaa" and [run["commit"] for run in again["continued"]] == ["bbb"]
+    assert bench(files, *ask).code == 0
+    last = json.loads(path.read_text())
+    assert [run.get("commit") for run in last["continued"]] == ["bbb", None]
+    assert last["contenders"] == first["contenders"]
+
+
 def test_apart_measures_the_same(files):
     path = files / "apart.json"
     sweeps = ["--sweep", "ef=10,40", "--sweep", "nprobe=2"]  # each of another kind
@@ -269,6 +324,13 @@ def test_bench_refuses(files):
     bad = np.full((40, 10), 300, np.int32)
     kith.write_vectors(files / "bad.ivecs", bad)
     assert "expected rows of 0 .. 299" in bench(files, "--truth", files / "bad.ivecs").err
+
+
+def test_bench_measures_what_can_be_built(files):
+    path = files / "made" / "out.json"
+    found = bench(files, "-s", "nothing(m=3)", "-s", "flat", "--json", path)
+    assert found.code == 2 and "unknown kind of index 'nothing'" in found.err
+    assert [c["spec"] for c in json.loads(path.read_text())["contenders"]] == ["flat"]
 
 
 def test_sweep_of_a_file(files):

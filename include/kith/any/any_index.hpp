@@ -100,6 +100,7 @@ public:
                                       std::span<const BitsetView> filters, Executor& executor,
                                       SearchContext& context) const = 0;
 
+    virtual std::vector<std::uint32_t> tables_with(AnyMatrix query, std::span<const Id> ids, const ParamMap& params) const = 0;
     virtual std::unique_ptr<AnyCursorModel> iterate(AnyMatrix query, const ParamMap& params, std::optional<Bitset> filter) const = 0;
 
     /// The k nearest of queries that are rows with these ids, as if those rows were not there: one query after the other, in parallel.
@@ -208,6 +209,9 @@ public:
     AnyCursor iterate(AnyMatrix query, const ParamMap& params = {}, std::optional<Bitset> filter = std::nullopt) const {
         return AnyCursor(model_->iterate(query, params, std::move(filter)));
     }
+
+    /// Of an index of hash tables (lsh): in how many of them a search for this query looks at the bucket that has each of these rows. Throws Error{unsupported, not_found}.
+    std::vector<std::uint32_t> tables_with(AnyMatrix query, std::span<const Id> ids, const ParamMap& params = {}) const { return model_->tables_with(query, ids, params); }
 
     /// Measures recall under its search parameters, with rows of its own as queries; from then on searches take target_recall, and aim at `target` (above 0) if they say nothing. As
     /// build() does with a target_recall; again when rows have changed. O(300 n d). Throws Error{unsupported} where only codes are kept.

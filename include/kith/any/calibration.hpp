@@ -96,7 +96,10 @@ public:
         curve.rows = model_.size();
         curve.queries = sample_.own.size();
         for (const auto& field : model_.search_params())
-            if (field.name == "ef" || field.name == "nprobe" || field.name == "probes" || field.name == "refine") curve.parameters.push_back(field.name);
+            if (field.name == "ef" || field.name == "nprobe" || field.name == "probes" || field.name == "refine") {
+                curve.parameters.push_back(field.name);
+                most_.push_back(field.max);
+            }
         for (const std::size_t k : {std::size_t{10}, std::size_t{100}}) {
             const std::size_t wanted = std::min(k, sample_.near);
             if (wanted == 0 || (k > 10 && (wanted <= 10 || 10 * k > model_.size()))) continue;
@@ -107,7 +110,7 @@ public:
 
 private:
     static constexpr std::size_t most_points = 60;
-    static constexpr double enough = 0.9995;
+    static constexpr double enough = 0.9995;  // of recall; more is not told from all by so few queries
 
     struct Tried {
         RecallPoint point;
@@ -122,13 +125,13 @@ private:
         curve.points.push_back(now.point);
         const double scan = static_cast<double>(model_.size());
         std::size_t in_vain = 0;
-        for (std::size_t i = 0; i < most_points && !curve.parameters.empty() && now.point.recall < enough && in_vain < 6; ++i) {
+        for (std::size_t i = 0; i < most_points && !curve.parameters.empty() && now.point.recall < enough && in_vain < 4; ++i) {
             progress_.report("calibrate", i, most_points);
             std::optional<Tried> best;
             double best_gain = 0;
             for (std::size_t p = 0; p < curve.parameters.size(); ++p) {
                 double next[2] = {now.point.values[0], now.point.values[1]};
-                next[p] = grown(curve.parameters[p], next[p]);
+                next[p] = std::min(most_[p], grown(curve.parameters[p], next[p]));
                 Tried tried = attempt(curve, k, next);
                 const double gain = (tried.point.recall - now.point.recall) / std::max(tried.bytes - now.bytes, 1e-9 + 1e-6 * now.bytes);
                 if (!best || gain > best_gain) {
@@ -144,7 +147,7 @@ private:
         progress_.report("calibrate", most_points, most_points);
     }
 
-    static double grown(const std::string& name, double value) { return name == "refine" ? value * 1.5 : std::max(value + 1, std::ceil(value * 1.3)); }
+    static double grown(const std::string& name, double value) { return name == "refine" ? value * 1.5 : std::max(value + 1, std::ceil(value * 1.4)); }
 
     Tried attempt(const RecallCurve& curve, std::size_t k, const double* values) const {
         ParamMap params;
@@ -178,6 +181,7 @@ private:
     const AnyModel& model_;
     const Sample& sample_;
     bool exact_;
+    std::vector<double> most_;  // of each parameter
     Executor& executor_;
     const Progress& progress_;
 };

@@ -171,6 +171,24 @@ public:
                            keyed_.slot_ids(), executor, scratch.scratch);
     }
 
+    std::vector<std::uint32_t> tables_with([[maybe_unused]] AnyMatrix query, [[maybe_unused]] std::span<const Id> ids, [[maybe_unused]] const ParamMap& params) const override {
+        if constexpr (requires { hashed(keyed_.index()).tables_with(std::span<const Query>{}, std::span<const Slot>{}); }) {
+            Context scratch;
+            const auto rows = read_queries(query, scratch);
+            if (rows.rows() != 1) fail(ErrorCode::dimension_mismatch, "expected one query, got ", rows.rows());
+            if (rows.cols() != dim()) fail(ErrorCode::dimension_mismatch, "expected a query of ", dim(), " elements, got ", rows.cols());
+            require_finite(rows, "query");
+            std::vector<Slot> slots;
+            for (const Id id : ids) {
+                if (!contains(id)) fail(ErrorCode::not_found, "no row has id ", id);
+                slots.push_back(keyed_.ids().slot(id));
+            }
+            return hashed(keyed_.index()).tables_with(rows[0], slots, parsed_params(params, 10));
+        } else {
+            lacks("telling hash tables");
+        }
+    }
+
     std::unique_ptr<AnyCursorModel> iterate(AnyMatrix query, const ParamMap& params, std::optional<Bitset> filter) const override {
         if (query.rows != 1) fail(ErrorCode::dimension_mismatch, "expected one query to iterate from, got ", query.rows);
         Context scratch;
@@ -300,6 +318,11 @@ private:
     static const auto& searched(const I& index) noexcept {
         if constexpr (requires { index.inner().space(); }) return index.inner().space();
         else return index.space();
+    }
+
+    static const auto& hashed(const I& index) noexcept {
+        if constexpr (requires { index.inner(); }) return index.inner();
+        else return index;
     }
 
     [[noreturn]] static void lacks(std::string_view ability) {

@@ -27,6 +27,9 @@ struct RecallPoint {
     double recall = 0;
     double error = 0;       // standard error of that
     double distances = 0;   // rows measured a query
+
+    /// What may be promised: a standard error less than was measured; where so few queries leave it so open that this would often be wrong by more than a hundredth, less than that.
+    double assured() const noexcept { return recall - std::max(error, 2.33 * error - 0.01); }
 };
 
 class RecallCurve {
@@ -37,15 +40,15 @@ public:
     std::uint64_t queries = 0;            // of which it is the mean
     double target = 0;                    // what searches aim at that say nothing; 0: they use the index's defaults
 
-    /// The largest recall that is to be had for k neighbours, less a standard error.
+    /// The largest recall that may be promised of k neighbours.
     double best(std::size_t k) const {
         double most = 0;
-        for (const auto& point : of(k)) most = std::max(most, point.recall - point.error);
+        for (const auto& point : of(k)) most = std::max(most, point.assured());
         return most;
     }
 
-    /// Search parameters for this recall of k neighbours, a standard error on the safe side; the best there are where it is out of reach. Between two points that were measured it is
-    /// interpolated, the logarithm of a parameter by the recall that is missing. O(points).
+    /// Search parameters for this recall of k neighbours; the best there are where it is out of reach. Between two points that were measured it is interpolated, the logarithm of a parameter
+    /// by what may be promised. Other k than were measured take the next larger one's, and refine as many rows as that does. O(points).
     ParamMap params_for(double target_recall, std::size_t k) const {
         const auto measured = of(k);
         if (measured.empty() || parameters.empty()) return {};
@@ -53,19 +56,19 @@ public:
         const RecallPoint* before = nullptr;
         const RecallPoint* found = nullptr;
         for (const auto& point : measured) {
-            if (found == nullptr || point.recall - point.error > found->recall - found->error) found = &point;
-            if (point.recall - point.error >= target_recall) break;
+            if (found == nullptr || point.assured() > found->assured()) found = &point;
+            if (point.assured() >= target_recall) break;
             before = &point;
         }
         ParamMap params;
         for (std::size_t p = 0; p < parameters.size(); ++p) {
             double value = found->values[p];
             if (before != nullptr && before < found) {
-                const double low = before->recall - before->error, high = found->recall - found->error;
+                const double low = before->assured(), high = found->assured();
                 const double part = high > low ? std::clamp((target_recall - low) / (high - low), 0.0, 1.0) : 1.0;
                 value = before->values[p] * std::pow(found->values[p] / before->values[p], part);
             }
-            if (parameters[p] == "refine") params.emplace_back(parameters[p], value);
+            if (parameters[p] == "refine") params.emplace_back(parameters[p], std::min(1000.0, value * std::max(1.0, measured.front().k / static_cast<double>(k))));
             else params.emplace_back(parameters[p], static_cast<std::int64_t>(std::ceil(value * factor - 1e-9)));
         }
         return params;

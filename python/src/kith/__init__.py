@@ -35,6 +35,7 @@ from ._core import (
 from ._kmeans import KMeans, kmeans
 from ._results import NearDuplicates, RangeResult
 from ._sets import sketch_sets
+from ._tune import Tuning, tune
 from .io import read_vectors, write_vectors
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "RangeResult",
     "Result",
     "SearchStats",
+    "Tuning",
     "TypeMismatchError",
     "UnsupportedError",
     "VersionError",
@@ -71,6 +73,7 @@ __all__ = [
     "read_vectors",
     "sketch_sets",
     "train",
+    "tune",
     "verify",
     "write_vectors",
 ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import operator
 import os
 import re
+import warnings
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union
 
 import numpy as np
@@ -35,6 +36,32 @@ def checked_seed(seed: Any) -> int:
     return operator.index(seed)
 
 
+def checked_target(target_recall: Optional[float]) -> float:
+    """0 for None."""
+    if target_recall is None:
+        return 0.0
+    if isinstance(target_recall, (bool, str)) or not hasattr(target_recall, "__float__"):
+        raise _core.TypeMismatchError(f"target_recall must be a number, not {target_recall!r}")
+    if not 0 < float(target_recall) <= 1:
+        raise _core.InvalidArgumentError(
+            f"parameter 'target_recall' must be above 0 and at most 1, not {target_recall}"
+        )
+    return float(target_recall)
+
+
+def warn_if_out_of_reach(index: _core.Index, target: float) -> None:
+    curve = index.recall_curve
+    if not target or not curve or not curve["points"]:
+        return
+    best = max(point["recall"] - point["error"] for point in curve["points"] if point["k"] <= 10)
+    if best < min(target, 0.999):
+        warnings.warn(
+            f"{index.spec} reaches a recall@10 of {best:.3f}, not {target}: searches do their best; "
+            "more bits, a codec that loses less or refine reach more",
+            stacklevel=3,
+        )
+
+
 def _spec_with(spec: str, params: dict[str, Any]) -> str:
     """Build parameters given as keywords, appended to those in the spec string."""
     if not params:
@@ -60,6 +87,7 @@ def build(
     copy: bool = False,
     not_finite: Literal["reject", "allow"] = "reject",
     progress: Optional[Progress] = None,
+    target_recall: Optional[float] = None,
     **build_params: Any,
 ) -> _core.Index:
     """An index over the rows of `base`.
@@ -77,7 +105,13 @@ def build(
     copy      own a copy of the rows
     not_finite  "reject" refuses NaN and infinity, "allow" does not look
     progress  called with (phase, done, total) now and then; False ends the work with CancelledError
+    target_recall  measure recall under the search parameters once the index is built (Index.calibrate),
+              and aim at this recall@10 wherever a search says nothing else. What cannot be reached is
+              warned of, and the index then does its best.
     """
+    target = checked_target(target_recall)
+    if target and re.match(r"\s*lsh\b", str(spec)) and "target_recall" not in spec:
+        build_params = {"target_recall": min(target, 0.999), **build_params}
     if isinstance(base, (str, os.PathLike)):
         base = read_vectors(base)
     if not isinstance(spec, str):
@@ -88,7 +122,7 @@ def build(
         raise _core.TypeMismatchError(f"metric must be a string such as 'l2', not {metric!r}")
     if not isinstance(copy, (bool, np.bool_)):
         raise _core.TypeMismatchError(f"copy must be True or False, not {copy!r}")
-    return _core.build(
+    index = _core.build(
         _spec_with(spec, build_params),
         base,
         metric or "",
@@ -98,7 +132,10 @@ def build(
         bool(copy),
         not_finite,
         progress,
+        target,
     )
+    warn_if_out_of_reach(index, target)
+    return index
 
 
 def train(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: kith build, search, info, verify, compact, bench, sweep, plot, datasets, version.
+"""The command line: kith build, search, info, verify, compact, bench, sweep, tune, plot, datasets, version.
 
 Tables go to the standard output, progress and errors to the standard error; with --json the standard
 output is one JSON object.
@@ -88,6 +88,12 @@ def build(
         None, "--limit", min=0, help="Take the first so many rows only."
     ),
     dtype: Optional[str] = DtypeOption,
+    target_recall: Optional[float] = typer.Option(
+        None,
+        "--target-recall",
+        help="Measure recall and aim at this one where a search says nothing else.",
+        show_default=False,
+    ),
     train_only: bool = typer.Option(
         False,
         "--train-only",
@@ -106,6 +112,7 @@ def build(
             threads=threads,
             seed=seed,
             progress=report,
+            target_recall=target_recall,
             **parse_params(param),
         )
         built = time.perf_counter()

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands bench, sweep and plot."""
+"""The commands bench, sweep, tune and plot."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import typer
+from rich.markup import escape
 
 import kith
 
 from .. import _core
 from .._terminal import emit, err, out, progress_bar, reported
+from .._tune import SAMPLE
+from ..io import read_rows
 from . import measure, record, report
 from .contenders import Contender, Kith
 from .measure import Built
@@ -21,6 +26,9 @@ from .plot import draw
 from .sweep import DEFAULTS, check
 from .sweep import parse as parse_sweeps
 from .workload import Workload, open_workload
+
+#: What a spec may be refused with that these rows or this build have nothing for.
+UNBUILDABLE = (_core.InvalidArgumentError, _core.TypeMismatchError, _core.UnsupportedError)
 
 BaseOption = typer.Option(
     ..., "--base", help="The vectors: a file that build reads; .hdf5 of ann-benchmarks has all."
@@ -90,8 +98,9 @@ def _run(
     seconds: float,
     single: bool,
     batch: bool,
-) -> None:
-    """Adds to the document what it does not have yet."""
+) -> list[str]:
+    """Adds to the document what it does not have yet. Returns what could not be built, with the reason."""
+    refused: list[str] = []
     done = {contender["name"] for contender in document["contenders"]}
     built: list[Built] = []
     with progress_bar() as bar:
@@ -100,7 +109,13 @@ def _run(
             if contender.name in done:
                 continue
             err().print(f"building {contender.name}", style="dim")
-            built.append(measure.build(contender, workload, threads, bar if contender.library == "kith" else None))
+            try:
+                built.append(
+                    measure.build(contender, workload, threads, bar if contender.library == "kith" else None)
+                )
+            except UNBUILDABLE as error:  # the others are measured, and the command fails at the end
+                refused.append(f"{contender.name}: {error}")
+                err().print(f"takes no part: {escape(refused[-1])}", style="yellow", soft_wrap=True)
         if built and not done:
             check(set(DEFAULTS) | {name for one in built for name in one.contender.parameters()}, sweeps)
         for one in built:
@@ -110,6 +125,7 @@ def _run(
             timed = _counted(bar, "timing", rounds * len(built))
             measure.rounds(built, workload, rounds, threads, seconds, single, batch, timed)
     document["contenders"] += [record.contender_facts(one) for one in built]
+    return refused
 
 
 @reported
@@ -164,13 +180,15 @@ def bench(
     }
     document = record.document(workload, threads, method)
     if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)  # before hours are spent
         document = record.resumed(json_path, document) or document
     names = list(dict.fromkeys([*(PEERS if peers else ()), *(peer or ())]))
+    refused: list[str] = []
     makers, absent = _contenders(spec or ["flat", "hnsw"], names, workload)
     for reason in absent:
         err().print(f"takes no part: {reason}", style="yellow")
     for group in [[maker] for maker in makers] if apart else [makers]:
-        _run(group, workload, document, sweeps, threads, rounds, seconds, single, batch)
+        refused += _run(group, workload, document, sweeps, threads, rounds, seconds, single, batch)
         if json_path is not None:
             record.write(json_path, document)
     for contender in document["contenders"]:
@@ -178,6 +196,8 @@ def bench(
     for wanted, rate in ((single, "single_qps"), (batch, "batch_qps")):
         if wanted:
             out().print(report.comparison_table(document, rate))
+    if refused:
+        raise _core.InvalidArgumentError("; ".join(refused))
 
 
 @reported
@@ -213,6 +233,63 @@ def sweep_command(
 
 
 @reported
+def tune_command(
+    base: str = BaseOption,
+    query: Optional[str] = typer.Option(
+        None, "--query", help="Queries such as will be asked; without, rows are held out."
+    ),
+    metric: str = typer.Option("l2", "--metric", "-m"),
+    k: int = KOption,
+    target_recall: float = typer.Option(0.95, "--target-recall", "-r", help="recall@k to aim at."),
+    max_memory: Optional[float] = typer.Option(
+        None, "--max-memory", help="MiB that the index may hold, rows too."
+    ),
+    max_build_seconds: Optional[float] = typer.Option(None, "--max-build-seconds"),
+    spec: Optional[list[str]] = typer.Option(
+        None, "--spec", "-s", help="Try this instead; may be repeated."
+    ),
+    sample: int = typer.Option(SAMPLE, "--sample", min=100, help="Rows to try it on."),
+    threads: Optional[int] = typer.Option(None, "--threads", "-t", min=1, help="For building."),
+    limit: Optional[int] = LimitOption,
+    dtype: Optional[str] = typer.Option(None, "--dtype", help="Convert the vectors."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Find the index for your vectors: fastest at a recall, within limits of memory and time."""
+    rows = read_rows(base, "train", limit, dtype)
+    asked = read_rows(query, "test", None, dtype) if query else None
+    with progress_bar() as bar:
+        tuning = kith.tune(
+            rows,
+            k,
+            target_recall,
+            metric,
+            queries=asked,
+            max_memory=max_memory * 2**20 if max_memory else None,
+            max_build_seconds=max_build_seconds,
+            specs=spec,
+            sample=sample,
+            threads=threads,
+            progress=bar,
+        )
+    if as_json:
+        facts = dataclasses.asdict(tuning)
+        for trial in facts["trials"]:  # not tried: infinite, which JSON has no number for
+            trial.update({name: None for name, value in trial.items() if value == float("inf")})
+        print(json.dumps(facts))
+        return
+    out().print(escape(str(tuning)), soft_wrap=True)
+    settings = " ".join(f"{name}={value}" for name, value in tuning.params.items())
+    out().print(
+        escape(
+            f"kith build '{tuning.spec}' {base} index.kith --metric {metric} "
+            f"--target-recall {target_recall}"
+            + (f"    (in the sample that is {settings})" if settings else "")
+        ),
+        soft_wrap=True,
+    )
+
+
+@reported
 def plot(
     documents: list[Path] = typer.Argument(..., help="What kith bench --json wrote."),
     output: Path = typer.Option(..., "--out", "-o", help="A .png, .svg, .pdf or .html file."),
@@ -234,4 +311,5 @@ def plot(
 def add_to(app: typer.Typer) -> None:
     app.command("bench")(bench)
     app.command("sweep")(sweep_command)
+    app.command("tune")(tune_command)
     app.command("plot")(plot)

@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Optional
@@ -21,6 +22,11 @@ from .measure import Built
 from .workload import Workload
 
 FORMAT = 1
+#: What the package is built from, for git.
+SOURCES = [
+    f":(top){name}"
+    for name in ("CMakeLists.txt", "cmake", "include", "python/CMakeLists.txt", "python/src")
+]
 
 
 def machine() -> dict[str, Any]:
@@ -51,11 +57,41 @@ def machine() -> dict[str, Any]:
     }
 
 
+def commit() -> Optional[str]:
+    """Of kith's repository, if the command runs in it: the short hash, with "-dirty" where the sources
+    of the package are not those of the commit. None anywhere else."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=60)
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        root = Path(top.stdout.strip())
+        if top.returncode != 0 or not (root / "include" / "kith" / "kith.hpp").is_file():
+            return None
+        head = git("rev-parse", "--short", "HEAD")
+        if head.returncode != 0:
+            return None
+        same = git("diff", "--quiet", "HEAD", "--", *SOURCES).returncode == 0
+        return head.stdout.strip() + ("" if same else "-dirty")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _origin() -> dict[str, Any]:
+    """When, by which command, and at which commit if that is known."""
+    at = commit()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": ["kith", *sys.argv[1:]],
+        **({"commit": at} if at is not None else {}),
+    }
+
+
 def document(workload: Workload, threads: int, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": ["kith", *sys.argv[1:]],
+        **_origin(),
         "machine": machine(),
         "data": {
             "name": workload.name,
@@ -113,7 +149,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def resumed(path: Path, fresh: dict[str, Any]) -> Optional[dict[str, Any]]:
     """The document to go on with, None where there is none. What it says of data, machine and method
-    must be what this run would say: figures of different kinds do not belong in one document."""
+    must be what this run would say: figures of different kinds do not belong in one document. Another
+    command or commit is noted in its `continued`."""
     if not path.exists():
         return None
     old = read(path)
@@ -129,4 +166,9 @@ def resumed(path: Path, fresh: dict[str, Any]) -> Optional[dict[str, Any]]:
                 f"{path} has results of another machine or version: its '{part}' is "
                 f"{old['machine'].get(part)}, expected {fresh['machine'][part]}"
             )
+    told = ("command", "commit")
+    before = [old, *old.get("continued", [])]
+    if all([one.get(part) for part in told] != [fresh.get(part) for part in told] for one in before):
+        origin = {part: fresh[part] for part in ("date", *told) if part in fresh}
+        old["continued"] = [*old.get("continued", []), origin]
     return old
