@@ -93,6 +93,13 @@ py::object to_numpy(PyObject* object, const char* what) {
     return py::reinterpret_steal<py::object>(made);
 }
 
+/// Tensors and columns of other libraries: kith._inputs makes arrays of those that it knows.
+py::object array_of_other(PyObject* object, const char* what) {
+    const py::object known =
+        py::module_::import("kith._inputs").attr("as_rows")(py::handle(object), what);
+    return to_numpy(known.ptr(), what);
+}
+
 /// A list of Python numbers has no dtype of its own: float32 is what it becomes.
 py::object array_of_list(PyObject* object, const char* what) {
     py::object array = to_numpy(object, what);
@@ -147,8 +154,10 @@ Rows rows_from(PyObject* object, bool bits, const char* what, bool vector_too) {
         rows.owner = py::reinterpret_borrow<py::object>(object);
     else if (is_plain_sequence(object))
         rows.owner = array_of_list(object, what);
-    else
+    else if (PyObject_CheckBuffer(object) != 0)
         rows.owner = to_numpy(object, what);
+    else
+        rows.owner = array_of_other(object, what);
     PyArrayObject* array = as_array(rows.owner.ptr());
     const int dims = PyArray_NDIM(array);
     if (dims != 2 && !(vector_too && dims == 1))

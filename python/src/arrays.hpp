@@ -21,7 +21,7 @@ struct Rows {
 };
 
 /// `bits`: uint8 means packed bits. `what` names the argument in messages; one vector is accepted
-/// when `vector_too`.
+/// when `vector_too`. What is no array, sequence or buffer goes through kith._inputs.as_rows.
 Rows rows_from(PyObject* object, bool bits, const char* what, bool vector_too);
 
 /// A contiguous int64 copy or view of any one-dimensional integer array or sequence.

@@ -161,6 +161,7 @@ void add(IndexObject& self, py::object rows, py::object ids, py::object threads,
         self.index.add(given.matrix, span_of<Id>(id_values), policy, executor, watch.progress());
     });
     ++self.version;
+    watch.rethrow();
 }
 
 void remove(IndexObject& self, py::object ids, py::object threads, py::object progress) {
@@ -172,6 +173,7 @@ void remove(IndexObject& self, py::object ids, py::object threads, py::object pr
     const WriteLock lock(self);
     watch.run([&] { self.index.remove(span_of<Id>(values), executor, watch.progress()); });
     ++self.version;
+    watch.rethrow();
 }
 
 /// compact, clear and rebalance.
@@ -183,6 +185,7 @@ void changed(IndexObject& self, py::object threads, py::object progress) {
     const WriteLock lock(self);
     watch.run([&] { (self.index.*change)(executor, watch.progress()); });
     ++self.version;
+    watch.rethrow();
 }
 
 void calibrate(const py::object& index, const py::object& target_recall, py::object threads,
@@ -224,8 +227,9 @@ py::object recall_curve(IndexObject& self) {
 py::object params_for(IndexObject& self, double target_recall, std::size_t k) {
     const ReadLock lock(self);
     py::dict params;
-    const auto chosen = kith::detail::params_for_target(ParamValue(target_recall), 1, self.index.recall_curve(), k,
-                                          self.index.spec());
+    const auto chosen = kith::detail::params_for_target(ParamValue(target_recall), 1,
+                                                       self.index.recall_curve(), k,
+                                                       [&] { return self.index.spec(); });
     for (const auto& [name, value] : chosen) params[py::str(name)] = param_object(value);
     return params;
 }
@@ -237,7 +241,12 @@ py::object tables_with(IndexObject& self, py::object query, py::object row_ids,
     const py::object values = id_array(row_ids, "ids");
     const ParamMap map = param_map(params);
     const ReadLock lock(self);
-    const auto counts = self.index.tables_with(rows.matrix, span_of<Id>(values), map);
+    const auto wanted = span_of<Id>(values);
+    std::vector<std::uint32_t> counts;
+    {
+        const py::gil_scoped_release no_gil;
+        counts = self.index.tables_with(rows.matrix, wanted, map);
+    }
     py::object array = new_array({counts.size()}, numpy_uint32);
     std::copy(counts.begin(), counts.end(), static_cast<std::uint32_t*>(array_data(array)));
     return array;

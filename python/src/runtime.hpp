@@ -102,6 +102,11 @@ public:
         }
     }
 
+    /// What was raised while the work came to its end all the same.
+    void rethrow() {
+        if (raised_) std::rethrow_exception(raised_);
+    }
+
 private:
     bool due(bool now) noexcept;
 

@@ -130,9 +130,9 @@ def test_tuning_says_what_it_chose_and_why(rng):
     base, queries = clusters(rng, 20_000), clusters(rng, 300)
     tuning = kith.tune(base, target_recall=0.9, specs=SPECS, sample=6000, threads=2)
     assert [trial.spec for trial in tuning.trials] == SPECS
-    assert [t.verdict for t in tuning.trials].count("chosen") == 1
+    assert [t.verdict.split(";")[0] for t in tuning.trials].count("chosen") == 1
     assert tuning.trials[3].verdict == "recall out of reach"
-    chosen = next(t for t in tuning.trials if t.verdict == "chosen")
+    chosen = next(t for t in tuning.trials if t.verdict.startswith("chosen"))
     assert chosen.spec == tuning.spec and chosen.params == tuning.params
     assert all(t.qps <= chosen.qps for t in tuning.trials if "slower" in t.verdict)
     text = str(tuning)
@@ -149,10 +149,12 @@ def test_tuning_keeps_to_limits(rng):
     base = clusters(rng, 8000)
     rows = base.nbytes
     small = kith.tune(base, target_recall=0.5, specs=["flat", "hnsw(m=8)", "flat over sq8"], sample=3000, max_memory=rows * 0.6)
-    assert small.spec == "flat over sq8"
+    assert small.spec == "flat over sq8" and "distances are those of codes" in small.trials[2].verdict
     assert [t.verdict for t in small.trials[:2]] == ["too large", "too large"]
-    quick = kith.tune(base, target_recall=0.9, specs=["flat", "hnsw(m=32,ef_construction=400)"], sample=3000, max_build_seconds=0.05)
-    assert quick.spec == "flat" and quick.trials[1].verdict == "takes too long to build"
+    patient = kith.tune(base, target_recall=0.9, specs=["flat", "hnsw(m=8)"], sample=3000, max_build_seconds=1e9)
+    assert patient.spec in ("flat", "hnsw(m=8)")
+    with pytest.raises(kith.InvalidArgumentError, match="takes too long to build"):
+        kith.tune(base, target_recall=0.9, specs=["flat", "hnsw(m=8)"], sample=3000, max_build_seconds=1e-9)
     with pytest.raises(kith.InvalidArgumentError, match="keeps to the limits(.|\n)*too large"):
         kith.tune(base, specs=["flat"], max_memory=1000, sample=1000)
 
@@ -172,6 +174,8 @@ def test_tuning_of_other_rows_and_metrics(rng):
         ({"base": halves[0]}, kith.DimensionError),
         ({"base": halves, "queries": halves[:, :3]}, kith.DimensionError),
         ({"base": halves, "k": 0}, kith.InvalidArgumentError),
+        ({"base": halves, "sample": 0}, kith.InvalidArgumentError),
+        ({"base": halves, "queries": halves[:0]}, kith.DimensionError),
         ({"base": halves, "target_recall": 2}, kith.InvalidArgumentError),
     ):
         with pytest.raises(error):

@@ -177,6 +177,52 @@ TEST_CASE("calibration: measured again when rows have come or gone", "[calibrati
     }
 }
 
+TEST_CASE("calibration: rows that are no numbers, equal rows, ids of the caller, codes that are scanned", "[calibration]") {
+    const auto queries = clustered(ElementType::f32, 200, 2);
+    auto base = clustered(ElementType::f32, 1200, 1);
+    for (std::size_t row = 0; row < 1200; row += 10) base.set(row, 3, std::nan(""));
+    BuildOptions options;
+    options.target_recall = 0.9;
+    options.not_finite = NotFinite::allow;
+    const auto holes = AnyIndex::build("hnsw(m=8)", base.view(), options);
+    CHECK(holes.recall_curve()->best(10) > 0.9);
+    CHECK(holes.recall_curve()->queries < 300);
+
+    const auto equal = Vectors::fill(ElementType::f32, 300, dim, [](std::size_t i) { return static_cast<double>(i % dim); });
+    CHECK(built("hnsw(m=8) over sq8", equal, 0.9).recall_curve()->best(10) == 1);
+
+    const auto rows = clustered(ElementType::f32, 1200, 1);
+    std::vector<Id> ids(1200);
+    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<Id>(1000 + i * 7 % 1200);
+    options.ids = ids;
+    for (const std::string spec : {"hnsw(m=8)", "ivf(nlist=12)", "hnsw(m=8) over sq8"}) {
+        CAPTURE(spec);
+        auto index = AnyIndex::build(spec, rows.view(), options);
+        const double best = index.recall_curve()->best(10);
+        CHECK(best > 0.9);
+        if (spec.find("sq8") != std::string::npos) continue;
+        index.calibrate(0.9);
+        CHECK(index.recall_curve()->best(10) == best);
+    }
+    const auto scanned = built("flat over pq(m=4,bits=4), refine f32", rows, 0.9);
+    CHECK(scanned.recall_curve()->best(10) > 0.9);
+    CHECK(scanned.search(queries.view(), std::size_t{1} << 40).k() == 1200);
+
+    // Lists that were split need other nprobe.
+    options = {};
+    options.target_recall = 0.9;
+    options.copy = true;
+    AnyMatrix few = rows.view();
+    few.rows = 60;
+    auto lists = AnyIndex::build("ivf", few, options);
+    AnyMatrix more = rows.view();
+    more.data = static_cast<const float*>(more.data) + 60 * more.stride;
+    more.rows = 1140;
+    lists.add(more);
+    lists.rebalance();
+    CHECK(recall(lists.search(queries.view(), 10), built("flat", rows, 0).search(queries.view(), 10)) >= 0.88);
+}
+
 TEST_CASE("calibration: parameters between those that were measured", "[calibration]") {
     RecallCurve curve;
     curve.parameters = {"ef"};

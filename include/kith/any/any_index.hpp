@@ -235,21 +235,28 @@ public:
     void add(AnyMatrix rows, std::span<const Id> ids = {}, NotFinite policy = NotFinite::reject,
              Executor& executor = inline_executor(), const Progress& progress = {}) {
         model_->add(rows, ids, policy, executor, progress);
-        check_drift(executor);
+        changed(rows.rows, executor);
     }
     /// Removes rows. All or nothing: Error{not_found} names the first id that is not there.
     void remove(std::span<const Id> ids, Executor& executor = inline_executor(), const Progress& progress = {}) {
         model_->remove(ids, executor, progress);
-        check_drift(executor);
+        changed(ids.size(), executor);
     }
     /// Gives back what removed rows still occupy. Ids and results stay, slots change. All or nothing.
     void compact(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->compact(executor, progress); }
     /// Every row goes, and what was learnt from them stays: codebooks, centroids, the lists of a partition. Ids start at 0 again. Saved, it is what shards are
     /// filled from that should code their rows alike.
-    void clear(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->clear(executor, progress); }
+    void clear(Executor& executor = inline_executor(), const Progress& progress = {}) {
+        const std::size_t rows = size();
+        model_->clear(executor, progress);
+        changed(rows, executor);
+    }
     /// Puts the structure right for the rows of today, where it is one that changes leave behind (ivf: lists that grew too large or too small). Ids stay, slots
     /// change. All or nothing. Throws Error{unsupported} where there is nothing of the kind.
-    void rebalance(Executor& executor = inline_executor(), const Progress& progress = {}) { model_->rebalance(executor, progress); }
+    void rebalance(Executor& executor = inline_executor(), const Progress& progress = {}) {
+        model_->rebalance(executor, progress);
+        changed(size(), executor);  // parameters mean something else
+    }
 
     /// One file, atomically.
     void save(const std::filesystem::path& path, const Progress& progress = {}) const { model_->save(path, progress); }
@@ -258,10 +265,11 @@ public:
     void validate(std::string_view source, const Progress& progress = {}) const { model_->validate(source, progress); }
 
 private:
-    /// Calibrates again what was calibrated when there were a quarter fewer or more rows, where rows are kept as they were given.
-    void check_drift(Executor& executor) noexcept;
+    /// Rows came or went. Once they are a quarter of those that were calibrated it is done again.
+    void changed(std::size_t rows, Executor& executor) noexcept;
 
     std::unique_ptr<detail::AnyModel> model_;
+    std::size_t changed_ = 0;  // rows, since it was calibrated
 };
 
 /// Checks every checksum of a file, loads it and validates what it means. Throws at the first damage.

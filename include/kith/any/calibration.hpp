@@ -25,13 +25,16 @@
 
 namespace kith::detail {
 
-/// Own rows and the ids of the other rows nearest to each.
+/// Own rows and the other rows nearest to each: more of them than are looked for, so that rows as near as the last of those are known.
 struct Sample {
+    static constexpr std::size_t spare = 4;  // times as many
+
     std::vector<std::byte> bytes;
     AnyMatrix queries;
     std::vector<Id> own;
-    std::size_t near = 0;
-    std::vector<Id> ids;             // queries x near
+    std::size_t near = 0;   // that may be looked for
+    std::size_t known = 0;  // of each query
+    std::vector<Id> ids;    // queries x known
     std::vector<float> distances;
 };
 
@@ -41,20 +44,35 @@ inline Sample sample_of(AnyMatrix rows, std::string_view metric, std::span<const
     std::vector<std::size_t> there;
     for (std::size_t i = 0; i < rows.rows; ++i)
         if (!live || live->test(i)) there.push_back(i);
+    const auto finite = [&](std::size_t i) {  // rows that are not are no queries
+        return with_element(rows.type, [&](auto value) {
+            using T = decltype(value);
+            if constexpr (std::is_same_v<T, Bits8>) {
+                return true;
+            } else {
+                const T* const row = static_cast<const T*>(rows.data) + i * rows.stride;
+                return std::all_of(row, row + rows.cols, [](T x) { return std::isfinite(to_float(x)); });
+            }
+        });
+    };
     Sample sample;
     sample.near = std::min(near, there.size() - std::min<std::size_t>(there.size(), 1));
     if (sample.near == 0) return sample;
+    sample.known = std::min(Sample::spare * near, there.size() - 1);
     count = std::min(count, there.size());
     const Random random(seed, 0x7265636c);
     const std::size_t element = with_element(rows.type, [](auto value) { return sizeof(value); }), row_bytes = rows.cols * element;
-    sample.bytes.resize(count * row_bytes);
-    std::vector<std::size_t> chosen(count);
+    std::vector<std::size_t> chosen;
     for (std::size_t q = 0; q < count; ++q) {
-        chosen[q] = there[count == there.size() ? q : static_cast<std::size_t>(random.below(q, there.size()))];
-        const auto* from = static_cast<const std::byte*>(rows.data) + chosen[q] * rows.stride * element;
-        std::copy_n(from, row_bytes, sample.bytes.data() + q * row_bytes);
-        sample.own.push_back(ids.empty() ? static_cast<Id>(chosen[q]) : ids[chosen[q]]);
+        const std::size_t row = there[count == there.size() ? q : static_cast<std::size_t>(random.below(q, there.size()))];
+        if (!finite(row)) continue;
+        const auto* from = static_cast<const std::byte*>(rows.data) + row * rows.stride * element;
+        sample.bytes.insert(sample.bytes.end(), from, from + row_bytes);
+        sample.own.push_back(ids.empty() ? static_cast<Id>(row) : ids[row]);
+        chosen.push_back(row);
     }
+    count = chosen.size();
+    if (count == 0) sample.near = 0;
     sample.queries = {rows.type, sample.bytes.data(), count, rows.cols, rows.cols};
     BuildOptions options;
     options.metric = std::string(metric);
@@ -67,18 +85,18 @@ inline Sample sample_of(AnyMatrix rows, std::string_view metric, std::span<const
     for (std::size_t first = 0; first < count; first += step) {
         progress.report("truth", first, count);
         const std::size_t some = std::min(step, count - first);
-        Results found(some, std::min(sample.near + 1, rows.rows));
+        Results found(some, std::min(sample.known + 1, rows.rows));
         flat.search({rows.type, sample.bytes.data() + first * row_bytes, some, rows.cols, rows.cols}, found.k(), {}, filters, executor, found.view(), *context);
         for (std::size_t q = 0; q < some; ++q) {
             std::size_t kept = 0;
-            for (std::size_t i = 0; i < found.count(q) && kept < sample.near; ++i) {
+            for (std::size_t i = 0; i < found.count(q) && kept < sample.known; ++i) {
                 const Id row = found.ids(q)[i];
                 if (row == static_cast<Id>(chosen[first + q])) continue;
                 sample.ids.push_back(row == invalid_id || ids.empty() ? row : ids[static_cast<std::size_t>(row)]);
                 sample.distances.push_back(found.distances(q)[i]);
                 ++kept;
             }
-            sample.ids.resize((first + q + 1) * sample.near, invalid_id);
+            sample.ids.resize((first + q + 1) * sample.known, invalid_id);
             sample.distances.resize(sample.ids.size());
         }
     }
@@ -88,8 +106,8 @@ inline Sample sample_of(AnyMatrix rows, std::string_view metric, std::span<const
 
 class Calibration {
 public:
-    Calibration(const AnyModel& model, const Sample& sample, bool exact_distances, Executor& executor, const Progress& progress)
-        : model_(model), sample_(sample), exact_(exact_distances), executor_(executor), progress_(progress) {}
+    Calibration(const AnyModel& model, const Sample& sample, Executor& executor, const Progress& progress)
+        : model_(model), sample_(sample), executor_(executor), progress_(progress) {}
 
     RecallCurve measure() {
         RecallCurve curve;
@@ -123,7 +141,7 @@ private:
         for (std::size_t p = 0; p < curve.parameters.size(); ++p) values[p] = first_of(curve.parameters[p]);
         Tried now = attempt(curve, k, values);
         curve.points.push_back(now.point);
-        const double scan = static_cast<double>(model_.size());
+        const double scan = static_cast<double>(model_.size()) * static_cast<double>(sample_.bytes.size()) / static_cast<double>(sample_.own.size());  // all rows' bytes
         std::size_t in_vain = 0;
         for (std::size_t i = 0; i < most_points && !curve.parameters.empty() && now.point.recall < enough && in_vain < 4; ++i) {
             progress_.report("calibrate", i, most_points);
@@ -142,12 +160,15 @@ private:
             in_vain = best->point.recall > now.point.recall + 1e-4 ? 0 : in_vain + 1;
             now = *best;
             if (now.point.recall > curve.points.back().recall || curve.points.back().k != static_cast<double>(k)) curve.points.push_back(now.point);
-            if (now.point.distances > scan) break;
+            if (now.bytes > scan) break;
         }
         progress_.report("calibrate", most_points, most_points);
     }
 
-    static double grown(const std::string& name, double value) { return name == "refine" ? value * 1.5 : std::max(value + 1, std::ceil(value * 1.4)); }
+    static double grown(const std::string& name, double value) {
+        if (name == "refine") return value * 1.5;
+        return std::max(value + 1, std::ceil(value * (name == "probes" ? 2 : 1.4)));  // probes may be thousands
+    }
 
     Tried attempt(const RecallCurve& curve, std::size_t k, const double* values) const {
         ParamMap params;
@@ -159,14 +180,13 @@ private:
         double sum = 0, squares = 0;
         const std::size_t queries = sample_.own.size();
         for (std::size_t q = 0; q < queries; ++q) {
-            const auto truth = std::span(sample_.ids).subspan(q * sample_.near, k);
-            const auto farthest = static_cast<double>(sample_.distances[q * sample_.near + k - 1]);
+            const auto distances = std::span(sample_.distances).subspan(q * sample_.known, sample_.known);
+            const auto farthest = static_cast<double>(distances[k - 1]);
+            std::size_t as_near = k;  // which of several rows that are equally far stand first is chance
+            while (as_near < sample_.known && std::abs(static_cast<double>(distances[as_near]) - farthest) <= 1e-6 * std::abs(farthest)) ++as_near;
+            const auto truth = std::span(sample_.ids).subspan(q * sample_.known, as_near);
             double hits = 0;
-            for (std::size_t i = 0; i < found.count(q); ++i) {
-                const Id id = found.ids(q)[i];
-                const bool tie = exact_ && std::abs(static_cast<double>(found.distances(q)[i]) - farthest) <= 1e-6 * std::abs(farthest);
-                if (tie || std::find(truth.begin(), truth.end(), id) != truth.end()) ++hits;
-            }
+            for (const Id id : found.ids(q)) hits += std::find(truth.begin(), truth.end(), id) != truth.end() ? 1 : 0;
             hits = std::min(1.0, hits / static_cast<double>(k));
             sum += hits;
             squares += hits * hits;
@@ -180,7 +200,6 @@ private:
 
     const AnyModel& model_;
     const Sample& sample_;
-    bool exact_;
     std::vector<double> most_;  // of each parameter
     Executor& executor_;
     const Progress& progress_;
@@ -201,19 +220,21 @@ inline void calibrate_model(AnyModel& model, std::optional<AnyMatrix> rows, std:
         ids = of_slots;
     }
     const Sample sample = sample_of(*rows, model.metric(), ids, live, queries, near, seed, executor, progress);
-    RecallCurve curve = Calibration(model, sample, own.has_value(), executor, progress).measure();
+    RecallCurve curve = Calibration(model, sample, executor, progress).measure();
     curve.target = target;
     model.set_recall_curve(std::move(curve));
 }
 
-/// Measures again what was measured when there were a quarter fewer or more rows. Cannot fail: what was measured stays, if nothing else.
-inline void check_drift(AnyModel& model, Executor& executor) noexcept {
-    const auto& curve = model.recall_curve();
-    const auto now = static_cast<double>(model.size());
-    if (!curve || now == 0 || (now > 0.75 * static_cast<double>(curve->rows) && now < 1.25 * static_cast<double>(curve->rows))) return;
+/// Measures again, now that rows are others. Cannot fail: if it comes to nothing (the executor is told to stop, memory runs out), what was measured stays. Where only codes are kept there is
+/// nothing to measure with, and searches that aim at a recall use defaults.
+inline void calibrate_again(AnyModel& model, Executor& executor) noexcept {
     try {
-        if (model.exact_rows()) calibrate_model(model, std::nullopt, {}, curve->target, 0, executor, {});
-    } catch (...) {  // out of memory
+        RecallCurve curve = *model.recall_curve();
+        if (model.exact_rows()) return calibrate_model(model, std::nullopt, {}, curve.target, 0, executor, {});
+        curve.points.clear();
+        curve.rows = model.size();
+        model.set_recall_curve(std::move(curve));
+    } catch (...) {
     }
 }
 

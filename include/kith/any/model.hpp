@@ -66,18 +66,19 @@ bool convert_exactly(T from, Q& to) noexcept {
     }
 }
 
-/// The parameters that a search takes which says target_recall=value and nothing else. Throws Error{invalid_argument, unsupported}.
-inline ParamMap params_for_target(const ParamValue& value, std::size_t given, const std::optional<RecallCurve>& curve, std::size_t k, const std::string& spec) {
+/// The parameters that a search takes which says target_recall=value and nothing else; 1 is the best there is. spec(): what the index is, for messages. Throws Error{invalid_argument, unsupported}.
+template <class Spec>
+ParamMap params_for_target(const ParamValue& value, std::size_t given, const std::optional<RecallCurve>& curve, std::size_t k, Spec&& spec) {
     const auto* number = std::get_if<double>(&value);
     const auto* integer = std::get_if<std::int64_t>(&value);
     const double target = number != nullptr ? *number : integer != nullptr ? static_cast<double>(*integer) : -1;
     if (!(target > 0 && target <= 1)) fail(ErrorCode::invalid_argument, "parameter 'target_recall' must be a number above 0 and at most 1, not ", param_text(value));
     if (given != 1) fail(ErrorCode::invalid_argument, "target_recall chooses the search parameters: it is not to be had together with others");
-    if (!curve) fail(ErrorCode::unsupported, spec, " was not calibrated: build it with a target_recall, or call calibrate(), before searching with one");
+    if (!curve) fail(ErrorCode::unsupported, spec(), " was not calibrated: build it with a target_recall, or call calibrate(), before searching with one");
     if (curve->points.empty()) return {};  // there was nothing to measure
     const double best = curve->best(k);
     if (best < target && target < 1 && best < 0.999)
-        fail(ErrorCode::unsupported, spec, " reaches a recall of ", best, " for k = ", k, ", not ", target, ": try more bits, a codec that loses less, or refine");
+        fail(ErrorCode::unsupported, spec(), " reaches a recall of ", best, " for k = ", k, ", not ", target, ": try more bits, a codec that loses less, or refine");
     return curve->params_for(target, k);
 }
 
@@ -157,7 +158,7 @@ public:
     SearchStats search(AnyMatrix queries, std::size_t k, const ParamMap& params, std::span<const BitsetView> filters,
                        Executor& executor, ResultView out, SearchContext& context) const override {
         auto& scratch = context_of(context);
-        const auto parsed = parsed_params(params, k);
+        const auto parsed = parsed_params(params, std::min(k, size()));
         return keyed_.search(read_queries(queries, scratch), k, parsed, read_filters(filters, scratch), executor,
                              scratch.scratch, out);
     }
@@ -199,18 +200,23 @@ public:
     Results search_without(AnyMatrix queries, std::span<const Id> own, std::size_t k, const ParamMap& params, Executor& executor) const override {
         Context converted;
         const auto rows = read_queries(queries, converted);
-        const auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
+        auto parsed = parse_params<typename I::search_params>(params, std::string_view(I::kind));
         const I& index = keyed_.index();
+        // Where the row itself is no result it needs no place among them; elsewhere it has one more, of those that are refined too.
+        constexpr bool leaves_out = requires(typename I::scratch_type& scratch) { scratch.leave_out(Slot{}); };
+        const std::size_t places = std::min(k + (leaves_out ? 0 : 1), size());
+        if constexpr (!leaves_out && requires { parsed.refine; })
+            parsed.refine = static_cast<float>((std::ceil(static_cast<double>(k) * static_cast<double>(parsed.refine)) + 1 - 1e-3) / static_cast<double>(k + 1));
         Results results(rows.rows(), k);
         const ResultView out = results.view();
         std::vector<typename I::scratch_type> workers(executor.workers());
         std::vector<SearchStats> stats(executor.workers());
         executor.run(rows.rows(), 1, [&](std::size_t begin, std::size_t end, std::size_t which) {
             auto& scratch = workers[which];
-            std::vector<Hit<typename S::distance_type>> hits(std::min(k + 1, size()));
+            std::vector<Hit<typename S::distance_type>> hits(places);
             for (std::size_t q = begin; q < end; ++q) {
                 const Slot self = keyed_.ids().slot(own[q]);
-                if constexpr (requires { scratch.leave_out(self); }) scratch.leave_out(self);
+                if constexpr (leaves_out) scratch.leave_out(self);
                 TopK<typename S::distance_type> nearest(hits);
                 stats[which] += index.search(rows[q], parsed, AllowAll{}, scratch, nearest);
                 std::uint32_t& at = out.counts[q];
@@ -232,7 +238,7 @@ public:
 
     std::vector<Id> ids_of_slots() const override {
         std::vector<Id> ids(slots());
-        for (std::size_t slot = 0; slot < ids.size(); ++slot) ids[slot] = keyed_.ids().id(static_cast<Slot>(slot));
+        for (std::size_t slot = 0; slot < ids.size(); ++slot) ids[slot] = slot < keyed_.ids().slots() ? keyed_.ids().id(static_cast<Slot>(slot)) : invalid_id;
         return ids;
     }
 
@@ -311,7 +317,7 @@ private:
             return parse_params<typename I::search_params>(curve->params_for(curve->target, k), std::string_view(I::kind));
         const auto asked = std::find_if(params.begin(), params.end(), [](const auto& param) { return param.first == "target_recall"; });
         if (asked == params.end()) return parse_params<typename I::search_params>(params, std::string_view(I::kind));
-        return parse_params<typename I::search_params>(params_for_target(asked->second, params.size(), curve, k, spec()), std::string_view(I::kind));
+        return parse_params<typename I::search_params>(params_for_target(asked->second, params.size(), curve, k, [&] { return spec(); }), std::string_view(I::kind));
     }
 
     /// The rows that searches read first: codes, where there are any.

@@ -381,9 +381,16 @@ inline AnyIndex AnyIndex::build(std::string_view text, AnyMatrix rows, const Bui
 inline void AnyIndex::calibrate(double target, std::uint64_t seed, Executor& executor, const Progress& progress) {
     if (!(target >= 0 && target <= 1)) fail(ErrorCode::invalid_argument, "expected a target of recall from 0 to 1, got ", target);
     detail::calibrate_model(*model_, std::nullopt, {}, target, seed, executor, progress);
+    changed_ = 0;
 }
 
-inline void AnyIndex::check_drift(Executor& executor) noexcept { detail::check_drift(*model_, executor); }
+inline void AnyIndex::changed(std::size_t rows, Executor& executor) noexcept {
+    const auto& curve = model_->recall_curve();
+    changed_ += rows;
+    if (!curve || changed_ == 0 || changed_ < curve->rows / 4) return;
+    changed_ = 0;
+    detail::calibrate_again(*model_, executor);
+}
 
 inline AnyIndex AnyIndex::load(const SectionReader& reader) {
     std::unique_ptr<detail::AnyModel> (*load_as)(const SectionReader&) = nullptr;

@@ -38,6 +38,7 @@ public:
 
     /// One more slot counts as seen from the beginning of every walk from now on; invalid_slot: none.
     void leave_out(Slot slot) noexcept { left_out_ = slot; }
+    Slot left_out() const noexcept { return left_out_; }
 
     /// Marks a slot; true if it was not marked. slot < slots.
     bool insert(Slot slot) noexcept {

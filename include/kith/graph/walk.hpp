@@ -195,7 +195,7 @@ SearchStats descend(const S& space, const Layer& layer, std::size_t slots, const
         stats.distances += count;
         ++stats.hops;
         for (std::size_t i = 0; i < count; ++i) {
-            if (!(scratch.distances[i] < distance)) continue;
+            if (!(scratch.distances[i] < distance) || row[i] == scratch.visited.left_out()) continue;
             distance = scratch.distances[i];
             at = row[i];
             moved = true;

@@ -274,7 +274,7 @@ public:
                     fail(ErrorCode::corrupt, reader.name(), ": section 'ids': slot ", slot, " is vacant and has an id, or is not and has none");
         }
         Keyed keyed(std::move(index), std::move(ids));
-        keyed.curve_ = RecallCurve::load(reader);
+        keyed.curve_ = RecallCurve::template load<search_params>(reader);
         return keyed;
     }
 

@@ -143,7 +143,7 @@ public:
     std::vector<std::uint32_t> tables_with(std::span<const Query> query, std::span<const Slot> slots, const LshSearchParams& params = {}) const {
         scratch_type scratch;
         std::vector<std::vector<bool>> seen(slots.size(), std::vector<bool>(params_.tables));
-        for_each_bucket(query, probes_of(params), scratch, [&](std::size_t table, const Slot* rows, std::size_t count, bool) {
+        for_each_bucket(query, std::min(probes_of(params), buckets_.tables() * buckets_.count()), scratch, [&](std::size_t table, const Slot* rows, std::size_t count, bool) {
             for (std::size_t i = 0; i < count; ++i)
                 for (std::size_t s = 0; s < slots.size(); ++s)
                     if (rows[i] == slots[s]) seen[s][table] = true;

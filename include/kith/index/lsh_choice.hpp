@@ -68,6 +68,7 @@ private:
     };
 
     static constexpr std::size_t sampled = 8192;      // rows that stand for all
+    static constexpr std::size_t asked = 128;         // queries at most
     static constexpr double nanoseconds_a_probe = 350;
     static constexpr double nanoseconds_a_mark = 2;    // a row met in a bucket
     static constexpr double nanoseconds_a_row = 32;    // and the first time measured
@@ -112,16 +113,16 @@ private:
 
     /// What each number of tables costs with such keys.
     void consider(const Functions& functions, const LshParams& params, const std::vector<std::uint32_t>& tables, Executor& executor, std::vector<Candidate>& candidates) {
-        const std::size_t most_tables = tables.front(), queries = own_.queries.size();
+        const std::size_t most_tables = tables.front(), queries = std::min(asked, own_.queries.size()), neighbours = queries * own_.near;
         const Buckets numbering(0, functions.hash().key_bits(), size_);
         const auto rows = Functions::rows_of(space_);
 
         // The bucket of each sampled row and of each neighbour: by table.
         using Placed = std::pair<Buckets::Number, std::uint32_t>;  // and which of the sample
         std::vector<std::vector<Placed>> of_sample(most_tables, std::vector<Placed>(sample_.size()));
-        std::vector<Buckets::Number> of_neighbours(own_.neighbours.size() * most_tables);
+        std::vector<Buckets::Number> of_neighbours(neighbours * most_tables);
         std::vector<typename Functions::Scratch> workers(executor.workers());
-        executor.run(sample_.size() + own_.neighbours.size(), 64, [&](std::size_t begin, std::size_t end, std::size_t which) {
+        executor.run(sample_.size() + neighbours, 64, [&](std::size_t begin, std::size_t end, std::size_t which) {
             auto& scratch = workers[which];
             for (std::size_t i = begin; i < end; ++i) {
                 const bool of_the_sample = i < sample_.size();
@@ -141,7 +142,10 @@ private:
         const double a_row = nanoseconds_a_row + nanoseconds_a_byte * static_cast<double>(space_.row_bytes());
         const double of_all = static_cast<double>(size_) / static_cast<double>(sample_.size());
         for (const std::uint32_t count : tables) {
-            const auto steps = probe_steps(count);
+            // No more buckets than cost what the best so far costs in all; a scan of all rows is had for nothing.
+            double limit = a_row * static_cast<double>(size_);
+            for (const Candidate& one : candidates) limit = std::min(limit, one.cost);
+            const auto steps = probe_steps(count, limit / nanoseconds_a_probe);
             std::vector<Tally> tallies(queries * steps.size());
             executor.run(queries, 1, [&](std::size_t begin, std::size_t end, std::size_t which) {
                 for (std::size_t q = begin; q < end; ++q) follow(functions, numbering, q, count, most_tables, steps, of_sample, of_neighbours, workers[which], tallies.data() + q * steps.size());
@@ -153,8 +157,8 @@ private:
                     marks += tallies[q * steps.size() + s].marks;
                     distinct += tallies[q * steps.size() + s].distinct;
                 }
-                if (met < target_ * static_cast<double>(own_.neighbours.size()) && s + 1 < steps.size()) continue;
-                const double missed = std::max(0.0, target_ - met / static_cast<double>(own_.neighbours.size()));
+                if (met < target_ * static_cast<double>(neighbours) && s + 1 < steps.size()) continue;
+                const double missed = std::max(0.0, target_ - met / static_cast<double>(neighbours));
                 const double scale = of_all / static_cast<double>(queries);
                 double cost = hashing_cost(functions, count) + nanoseconds_a_probe * static_cast<double>(steps[s]) + scale * (nanoseconds_a_mark * marks + a_row * distinct);
                 if (missed > 0) cost = std::max(cost, a_row * static_cast<double>(size_)) * (1 + missed);  // what comes nearest, if nothing is enough
@@ -169,9 +173,9 @@ private:
         double met = 0, marks = 0, distinct = 0;
     };
 
-    static std::vector<std::size_t> probe_steps(std::size_t tables) {
-        std::vector<std::size_t> steps;
-        for (double at = static_cast<double>(tables); at <= 64.0 * static_cast<double>(tables); at *= growth) steps.push_back(static_cast<std::size_t>(at));
+    static std::vector<std::size_t> probe_steps(std::size_t tables, double limit) {
+        std::vector<std::size_t> steps{tables};
+        for (double at = growth * static_cast<double>(tables); at <= std::min(limit, 64.0 * static_cast<double>(tables)); at *= growth) steps.push_back(static_cast<std::size_t>(at));
         return steps;
     }
 

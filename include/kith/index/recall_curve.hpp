@@ -52,7 +52,8 @@ public:
     ParamMap params_for(double target_recall, std::size_t k) const {
         const auto measured = of(k);
         if (measured.empty() || parameters.empty()) return {};
-        const double factor = std::max(1.0, static_cast<double>(k) / measured.front().k);  // more neighbours than were ever looked for: in proportion
+        constexpr double most_refine = 1000, most_other = 1 << 30;  // what such parameters may be
+        const double wanted = static_cast<double>(std::max<std::size_t>(k, 1)), factor = std::max(1.0, wanted / measured.front().k);  // more neighbours than were ever looked for: in proportion
         const RecallPoint* before = nullptr;
         const RecallPoint* found = nullptr;
         for (const auto& point : measured) {
@@ -68,8 +69,8 @@ public:
                 const double part = high > low ? std::clamp((target_recall - low) / (high - low), 0.0, 1.0) : 1.0;
                 value = before->values[p] * std::pow(found->values[p] / before->values[p], part);
             }
-            if (parameters[p] == "refine") params.emplace_back(parameters[p], std::min(1000.0, value * std::max(1.0, measured.front().k / static_cast<double>(k))));
-            else params.emplace_back(parameters[p], static_cast<std::int64_t>(std::ceil(value * factor - 1e-9)));
+            if (parameters[p] == "refine") params.emplace_back(parameters[p], std::min(most_refine, value * std::max(1.0, measured.front().k / wanted)));
+            else params.emplace_back(parameters[p], static_cast<std::int64_t>(std::ceil(std::min(most_other, value * factor) - 1e-9)));
         }
         return params;
     }
@@ -99,7 +100,8 @@ public:
         writer.add_copy("recall_points", std::span<const double>(flat));
     }
 
-    /// None where the file has none. Throws Error{corrupt}.
+    /// None where the file has none. Throws Error{corrupt}, also for parameters that a P has not.
+    template <Params P>
     static std::optional<RecallCurve> load(const SectionReader& reader) {
         if (!reader.contains("recall_points")) return std::nullopt;
         const auto refuse = [&](std::string_view section) { fail(ErrorCode::corrupt, reader.name(), ": section '", section, "' holds what no measurement of recall says"); };
@@ -126,6 +128,16 @@ public:
                 if (!sane(point.values[p], 1e-6, 1e9)) refuse("recall_points");
             if (i != 0 && point.k < curve.points.back().k) refuse("recall_points");
             curve.points.push_back(point);
+            try {
+                ParamMap params;
+                for (std::size_t p = 0; p < curve.parameters.size(); ++p) {
+                    if (curve.parameters[p] == "refine") params.emplace_back("refine", point.values[p]);
+                    else params.emplace_back(curve.parameters[p], static_cast<std::int64_t>(point.values[p]));
+                }
+                parse_params<P>(params, "recall_points");
+            } catch (const Error& error) {
+                fail(ErrorCode::corrupt, reader.name(), ": section 'recall_points': ", error.what());
+            }
         }
         return curve;
     }

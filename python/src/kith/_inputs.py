@@ -9,6 +9,7 @@ copied once. _core calls as_rows for whatever is neither an array, nor a sequenc
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Any, Optional
 
 import numpy as np
@@ -60,7 +61,10 @@ def as_rows(given: Any, what: str = "rows") -> Any:
 
 
 def _of_dlpack(given: Any, what: str) -> Any:
-    kind, number = given.__dlpack_device__() if hasattr(given, "__dlpack_device__") else (1, 0)
+    try:
+        kind, number = given.__dlpack_device__() if hasattr(given, "__dlpack_device__") else (1, 0)
+    except Exception as error:  # such as PyTorch's meta, which is not any device of DLPack's
+        raise TypeMismatchError(f"{what} are on a device that numpy cannot read: {error}") from error
     if int(kind) not in HOSTS:
         name = DEVICES.get(int(kind), f"of DLPack's kind {int(kind)}")
         raise TypeMismatchError(
@@ -79,8 +83,6 @@ def _bfloat16_of_torch(given: Any) -> Any:
     """The bits of a tensor of bfloat16, which PyTorch does not give to numpy. Others as they are."""
     if str(getattr(given, "dtype", "")) != "torch.bfloat16":
         return given
-    import sys
-
     try:
         import ml_dtypes
     except ImportError:

@@ -103,6 +103,9 @@ def build(
 ) -> None:
     """Build an index over the vectors of a file, save it, and say what the training did."""
     rows = read_rows(base, "train", limit, dtype)
+    params = parse_params(param)
+    if target_recall is not None:
+        params["target_recall"] = target_recall
     with progress_bar() as report:
         start = time.perf_counter()
         index = (kith.train if train_only else kith.build)(
@@ -112,8 +115,7 @@ def build(
             threads=threads,
             seed=seed,
             progress=report,
-            target_recall=target_recall,
-            **parse_params(param),
+            **params,
         )
         built = time.perf_counter()
         index.save(output, progress=report)

@@ -22,16 +22,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._api import build, usable_threads
 
-#: scikit-learn's names of what kith measures. Its l2 is the distance, not the square of it.
+#: scikit-learn's names of what kith measures.
 METRICS = {
-    "euclidean": "euclidean",
-    "l2": "euclidean",
+    "euclidean": "l2",
+    "l2": "l2",
     "sqeuclidean": "l2",
     "cosine": "cosine",
     "manhattan": "l1",
     "cityblock": "l1",
     "l1": "l1",
 }
+
+#: Whose distances are the roots of kith's: every index has l2, and the order is the same.
+ROOTS = ("euclidean", "l2")
 
 
 class KNeighborsTransformer(TransformerMixin, BaseEstimator):
@@ -121,6 +124,8 @@ class KNeighborsTransformer(TransformerMixin, BaseEstimator):
         if own:
             ids, distances = _without_self(ids, distances)
         distances = distances.astype(np.float64)
+        if self.metric in ROOTS:
+            distances = np.sqrt(distances)
         return (distances, ids) if return_distance else ids
 
     def kneighbors_graph(

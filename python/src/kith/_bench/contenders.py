@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: an index of kith, or of another library (peers.py), behind one face."""
+"""What is measured: an index of kith, or of another library (peers), behind one face."""
 
 from __future__ import annotations
 
