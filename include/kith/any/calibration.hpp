@@ -4,7 +4,7 @@
 //
 // Queries are rows of its own, each left out of the index while it is searched for: of a graph it is no node on the way (WalkScratch::leave_out), elsewhere it is no result. What is truly
 // nearest to them Flat says, over the rows as they were given. Parameters grow from the least there are; where there are two, that one grows which gains more recall for the bytes it
-// costs. The curve ends where nothing is missing any more or a scan would be cheaper.
+// costs. The curve ends where nothing is missing any more or several scans of all rows would read less.
 #pragma once
 
 #include <algorithm>
@@ -160,7 +160,7 @@ private:
             in_vain = best->point.recall > now.point.recall + 1e-4 ? 0 : in_vain + 1;
             now = *best;
             if (now.point.recall > curve.points.back().recall || curve.points.back().k != static_cast<double>(k)) curve.points.push_back(now.point);
-            if (now.bytes > scan) break;
+            if (now.bytes > 8 * scan) break;
         }
         progress_.report("calibrate", most_points, most_points);
     }

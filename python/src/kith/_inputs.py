@@ -22,7 +22,7 @@ HOSTS = (1, 3, 11, 13)
 DEVICES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI", 15: "WebGPU"}
 
 #: Arrow's codes of types. bool ("b") is missing as its elements are bits.
-ELEMENTS = {
+ELEMENTS: dict[str, np.dtype[Any]] = {
     "e": np.dtype(np.float16),
     "f": np.dtype(np.float32),
     "g": np.dtype(np.float64),
@@ -35,7 +35,7 @@ ELEMENTS = {
     "l": np.dtype(np.int64),
     "L": np.dtype(np.uint64),
 }
-OFFSETS = {"+l": np.dtype(np.int32), "+L": np.dtype(np.int64)}
+OFFSETS: dict[str, np.dtype[Any]] = {"+l": np.dtype(np.int32), "+L": np.dtype(np.int64)}
 
 
 def as_rows(given: Any, what: str = "rows") -> Any:
@@ -64,7 +64,9 @@ def _of_dlpack(given: Any, what: str) -> Any:
     try:
         kind, number = given.__dlpack_device__() if hasattr(given, "__dlpack_device__") else (1, 0)
     except Exception as error:  # such as PyTorch's meta, which is not any device of DLPack's
-        raise TypeMismatchError(f"{what} are on a device that numpy cannot read: {error}") from error
+        raise TypeMismatchError(
+            f"{what} are on a device that numpy cannot read: {error}"
+        ) from error
     if int(kind) not in HOSTS:
         name = DEVICES.get(int(kind), f"of DLPack's kind {int(kind)}")
         raise TypeMismatchError(
@@ -128,7 +130,10 @@ _Array._fields_ = [
     ("private_data", ctypes.c_void_p),
 ]
 _Stream._fields_ = [
-    ("get_schema", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Stream), ctypes.POINTER(_Schema))),
+    (
+        "get_schema",
+        ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Stream), ctypes.POINTER(_Schema)),
+    ),
     ("get_next", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Stream), ctypes.POINTER(_Array))),
     ("get_last_error", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.POINTER(_Stream))),
     ("release", ctypes.CFUNCTYPE(None, ctypes.POINTER(_Stream))),
@@ -146,7 +151,9 @@ def _struct(kind: Any, capsule: Any, name: bytes) -> Any:
 class _Memory:
     """What numpy makes an array of, which keeps the owner alive."""
 
-    def __init__(self, owner: Any, address: Optional[int], count: int, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, owner: Any, address: Optional[int], count: int, dtype: np.dtype[Any]
+    ) -> None:
         self.owner = owner
         self.__array_interface__ = {
             "version": 3,
@@ -207,16 +214,16 @@ class _Kind:
         else:
             begin, width = self.list_length(array, owner)
         self.refuse_nulls(child, owner, child.offset + begin, count * width)
-        values = self.view(
-            owner, child.buffers[1], child.offset + begin, count * width, self.dtype
-        )
+        values = self.view(owner, child.buffers[1], child.offset + begin, count * width, self.dtype)
         return values.reshape(count, width)
 
     def list_length(self, array: _Array, owner: Any) -> tuple[int, int]:
         """Where the lists begin, and how long each of them is."""
         if array.length == 0:
             return 0, 0
-        ends = self.view(owner, array.buffers[1], array.offset, array.length + 1, OFFSETS[self.format])
+        ends = self.view(
+            owner, array.buffers[1], array.offset, array.length + 1, OFFSETS[self.format]
+        )
         lengths = np.diff(ends)
         if lengths.min() != lengths.max():
             raise DimensionError(
@@ -234,7 +241,9 @@ class _Kind:
         valid = np.unpackbits(held, bitorder="little")[first - 8 * start :][:count]
         missing = int(count - np.count_nonzero(valid))
         if missing:
-            raise InvalidArgumentError(f"{self.what} have {missing} nulls, expected none: drop them first")
+            raise InvalidArgumentError(
+                f"{self.what} have {missing} nulls, expected none: drop them first"
+            )
 
     @staticmethod
     def view(
@@ -258,7 +267,9 @@ def _of_arrow_stream(given: Any, what: str) -> NDArray[Any]:
     def asked(code: int) -> None:
         if code != 0:
             said = stream.get_last_error(ctypes.byref(stream)) or b""
-            raise InvalidArgumentError(f"{what}: {said.decode(errors='replace') or f'error {code}'}")
+            raise InvalidArgumentError(
+                f"{what}: {said.decode(errors='replace') or f'error {code}'}"
+            )
 
     schema = _Schema()
     asked(stream.get_schema(ctypes.byref(stream), ctypes.byref(schema)))
@@ -278,5 +289,7 @@ def _of_arrow_stream(given: Any, what: str) -> NDArray[Any]:
         return np.empty(0 if kind.width is None else (0, max(kind.width, 0)), kind.dtype)
     if len({part.shape[1:] for part in parts}) > 1:
         lengths = sorted(part.shape[1] for part in parts)
-        raise DimensionError(f"{what} must be lists of one length, found {lengths[0]} to {lengths[-1]}")
+        raise DimensionError(
+            f"{what} must be lists of one length, found {lengths[0]} to {lengths[-1]}"
+        )
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

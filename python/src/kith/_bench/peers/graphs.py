@@ -48,6 +48,7 @@ class Usearch(Peer):
     library = "usearch"
     package = "usearch"
     imported = "usearch.index"
+
     def build(self, base: NDArray[Any], metric: str, threads: int, progress: Progress) -> None:
         self.metric = metric
         kind = {"l2": "l2sq", "ip": "ip", "cosine": "cos"}[metric]
