@@ -3,7 +3,7 @@
 # Configures, builds and runs one consumer project from nothing:
 #   cmake -D MODE=find_package -D KITH_SOURCE=... -D KITH_BUILD=... -D WORK=... -D GENERATOR=... -D CXX=...
 #         -D BUILD_TYPE=... -D CXX_FLAGS=... -P run.cmake
-# With the build type and flags of the tests a compiler cache has the kernels already.
+# With the build type and flags of the tests, which compile faster than a Release.
 function(step)
     execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
     if(NOT result EQUAL 0)
