@@ -53,7 +53,7 @@ def warn_if_out_of_reach(index: _core.Index, target: float) -> None:
     curve = index.recall_curve
     if not target or not curve or not curve["points"]:
         return
-    best = max(point["recall"] - point["error"] for point in curve["points"] if point["k"] <= 10)
+    best = index.describe()["calibrated_best_recall"]
     if best < min(target, 0.999):
         warnings.warn(
             f"{index.spec} reaches a recall@10 of {best:.3f}, not {target}: searches do their best; "

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import _core
 from ._api import PathLike, build, checked_seed, checked_target
-from ._evaluate import distances
+from ._evaluate import recall
 from .io import read_vectors
 
 if TYPE_CHECKING:
@@ -223,15 +223,9 @@ def _measure(
         params = index.params_for(target, k)
     except _core.UnsupportedError:
         params = index.params_for(1.0, k)  # the best there is
-    exact = build("flat", sample, metric=metric).search(asked, k=k, threads=threads).ids
-    found = index.search(asked, k=k, **params).ids
-    wanted = min(k, len(sample))
-    hits = 0
-    for query, own, true in zip(asked, found, exact):
-        bound = distances(metric, query, sample[true[wanted - 1 : wanted]])[0]
-        own = own[own >= 0]
-        near = distances(metric, query, sample[own]) <= bound + 1e-5 * abs(bound)
-        hits += min(wanted, int(near.sum()))
+    flat = build("flat", sample, metric=metric)  # which has the rows that ties are told by
+    exact = flat.search(asked, k=k, threads=threads).ids
+    reached = recall(flat, asked, index.search(asked, k=k, **params).ids, exact, k)
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
@@ -239,7 +233,7 @@ def _measure(
             index.search(query, k=k, **params)
         best = min(best, time.perf_counter() - start)
     return _Measured(
-        hits / (wanted * len(asked)), params, best / len(asked), build_seconds, index.memory_bytes / len(sample)
+        reached, params, best / len(asked), build_seconds, index.memory_bytes / len(sample)
     )
 
 
