@@ -22,6 +22,7 @@
 #include "kith/any/model.hpp"
 #include "kith/core/random.hpp"
 #include "kith/index/recall_curve.hpp"
+#include "kith/space/finite.hpp"
 
 namespace kith::detail {
 
@@ -45,15 +46,7 @@ inline Sample sample_of(AnyMatrix rows, std::string_view metric, std::span<const
     for (std::size_t i = 0; i < rows.rows; ++i)
         if (!live || live->test(i)) there.push_back(i);
     const auto finite = [&](std::size_t i) {  // rows that are not are no queries
-        return with_element(rows.type, [&](auto value) {
-            using T = decltype(value);
-            if constexpr (std::is_same_v<T, Bits8>) {
-                return true;
-            } else {
-                const T* const row = static_cast<const T*>(rows.data) + i * rows.stride;
-                return std::all_of(row, row + rows.cols, [](T x) { return std::isfinite(to_float(x)); });
-            }
-        });
+        return with_element(rows.type, [&](auto value) { return first_not_finite(typed<decltype(value)>(rows, "rows").slice(i, 1)) == 1; });
     };
     Sample sample;
     sample.near = std::min(near, there.size() - std::min<std::size_t>(there.size(), 1));
@@ -61,7 +54,7 @@ inline Sample sample_of(AnyMatrix rows, std::string_view metric, std::span<const
     sample.known = std::min(Sample::spare * near, there.size() - 1);
     count = std::min(count, there.size());
     const Random random(seed, 0x7265636c);
-    const std::size_t element = with_element(rows.type, [](auto value) { return sizeof(value); }), row_bytes = rows.cols * element;
+    const std::size_t element = element_bytes(rows.type), row_bytes = rows.cols * element;
     std::vector<std::size_t> chosen;
     for (std::size_t q = 0; q < count; ++q) {
         const std::size_t row = there[count == there.size() ? q : static_cast<std::size_t>(random.below(q, there.size()))];
